@@ -1,0 +1,97 @@
+"""The whole plug-in contract: a policy has `fit` and `score`; everything else is optional.
+
+A policy never sees latent state: it receives `sim.log.Log` and `sim.schema.Requests` only. The one
+exception is a policy that declares `privileged = True` (the oracle); `policies.rank.Server` then
+calls `score_with_truth`. Top-k, ties, masking, exploration and propensities are not a policy's
+business: see `policies.rank`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.schema import Impressions, Purchases, Requests
+
+if TYPE_CHECKING:
+    from sim.log import Log
+    from sim.truth import RequestTruth
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What surrounds one call of `fit`."""
+
+    seed: int = 0
+    """Seeds everything random in training; the same seed and log give the same policy."""
+    folder: Path | None = None
+    """Where checkpoints and the metrics stream go; None keeps nothing, and cannot resume."""
+    progress: bool = False
+    """Whether to show progress on the terminal."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Ranks candidates by a score; higher is better."""
+
+    def fit(self, log: Log, context: FitContext) -> Self:
+        """Learn from a log, which must not be altered, and return self."""
+
+    def score(self, requests: Requests) -> NDArray[np.floating]:
+        """Return finite scores [B, C]; cells where `requests.mask` is False are ignored."""
+
+
+@runtime_checkable
+class Probabilistic(Protocol):
+    """Optional: predicts probabilities."""
+
+    def predict(self, requests: Requests) -> dict[str, NDArray[np.floating]]:
+        """Return {target: probability [B, C]} for some of `sim.schema.TARGETS`."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Optional: scores are inner products, so that candidates can be retrieved by vector."""
+
+    def user_vectors(self, requests: Requests) -> NDArray[np.floating]:
+        """Return request-side vectors [B, D]."""
+
+    def streamer_vectors(self, requests: Requests) -> NDArray[np.floating]:
+        """Return candidate-side vectors [B, C, D]."""
+
+
+@runtime_checkable
+class Updatable(Protocol):
+    """Optional: follows the event stream while deployed (counters, histories)."""
+
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        """Take in events; rows with `known_s > now_s` must not influence scores yet."""
+
+
+@runtime_checkable
+class Persistent(Protocol):
+    """Optional: survives a restart."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted state into an existing empty folder."""
+
+    def load(self, folder: Path) -> Self:
+        """Restore the state written by `save` into an instance built with the same arguments."""
+
+
+def is_privileged(policy: object) -> bool:
+    """Return whether the policy declares that it reads the truth."""
+    return bool(getattr(policy, "privileged", False))
+
+
+class Privileged(Protocol):
+    """The oracle's side of the contract; `privileged` is True."""
+
+    privileged: bool
+
+    def score_with_truth(self, requests: Requests, truth: RequestTruth) -> NDArray[np.floating]:
+        """Return scores [B, C] from the true state."""

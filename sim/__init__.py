@@ -1,0 +1,9 @@
+"""The world: who exists, what happens, what is logged, what is true."""
+
+from sim.config import ConfigError as ConfigError
+from sim.config import Objective as Objective
+from sim.config import WorldConfig as WorldConfig
+from sim.log import Log as Log
+from sim.log import LogError as LogError
+from sim.simulate import simulate as simulate
+from sim.world import World as World

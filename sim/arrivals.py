@@ -1,0 +1,126 @@
+"""Who arrives, when, where and in which mood: a pure function of (seed, user, day), so that no
+policy can change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from sim.config import WorldConfig
+from sim.population import Users, pick
+from sim.rng import NOBODY, Purpose, uniforms
+from sim.schedule import SLOT_S
+from sim.schema import ENTRIES, SWIPE, _Columns
+
+MAX_SESSIONS = 6
+"""Sessions of one user on one day beyond this are dropped."""
+
+_SESSION_DAY = 1 << 24
+"""Sessions that a day can number."""
+
+
+@dataclass(frozen=True)
+class Sessions(_Columns):
+    """Sessions in the order of their start, arrays [N]."""
+
+    session_id: NDArray[np.int64]
+    user_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    entry: NDArray[np.int8]
+    start_s: NDArray[np.float64]
+    deadline_s: NDArray[np.float64]
+    """The session ends here at the latest: time limit, or the user's next session."""
+    moment: NDArray[np.int64]
+    """Slot of the start; with the user it addresses every draw of the session."""
+    mood: NDArray[np.float32]
+    """Mood in logits."""
+
+
+def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> Sessions:
+    """Draw the sessions that start on `day`.
+
+    Args:
+        config: the world.
+        users: everyone who exists; only those present on `day` arrive.
+        day: day number from 0.
+        seed: the world's seed.
+    """
+    present = np.flatnonzero((users.joined_day <= day) & (users.left_day > day))
+    count_u = uniforms(seed, Purpose.ARRIVAL, present, day, 0, 0)[0]
+    rate = config.population.sessions_per_day * users.activity[present].astype(np.float64)
+    count = poisson(rate, count_u)
+    user = np.repeat(present, count)
+    index = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    u = uniforms(seed, Purpose.ARRIVAL, user, day, 1 + index, 0)
+
+    hour = hour_of_day(np.array(config.population.hour_weights), u[0]) + users.hour_shift[user]
+    start_s = day * 86400.0 + np.mod(hour, 24.0) * 3600.0
+    # float rounding must not push a start to the next day
+    start_s = np.minimum(start_s, np.nextafter((day + 1) * 86400.0, 0.0))
+    scenario = pick(np.array([s.traffic_share for s in config.scenarios]), u[1])
+    channel = 1 + pick(np.array(config.session.entry_shares), u[2])
+    entry = np.where(scenario == SWIPE, channel, ENTRIES.index("page"))
+    mood = config.session.mood_sigma * ndtri(u[3])
+
+    by_user = np.lexsort((start_s, user))
+    user, start_s = user[by_user], start_s[by_user]
+    scenario, entry, mood = scenario[by_user], entry[by_user], mood[by_user]
+    moment = (start_s // SLOT_S).astype(np.int64)
+    same_user = np.concatenate([[False], user[1:] == user[:-1]]) if len(user) else same_empty()
+    fresh = ~(same_user & (moment == np.concatenate([[-1], moment[:-1]]))) if len(user) else same_user
+    user, start_s, moment = user[fresh], start_s[fresh], moment[fresh]
+    scenario, entry, mood = scenario[fresh], entry[fresh], mood[fresh]
+
+    deadline = start_s + config.session.max_session_s
+    if len(user):
+        again = user[1:] == user[:-1]
+        deadline[:-1] = np.where(again, np.minimum(deadline[:-1], start_s[1:]), deadline[:-1])
+    by_time = np.lexsort((user, start_s))
+    return Sessions(
+        session_id=day * _SESSION_DAY + np.arange(len(user), dtype=np.int64),
+        user_id=user[by_time].astype(np.int32),
+        scenario=scenario[by_time].astype(np.int8),
+        entry=entry[by_time].astype(np.int8),
+        start_s=start_s[by_time],
+        deadline_s=deadline[by_time],
+        moment=moment[by_time],
+        mood=mood[by_time].astype(np.float32),
+    )
+
+
+def session_uniforms(
+    seed: int, sessions: Sessions, step: int, n_steps: int, kind: int
+) -> NDArray[np.float64]:
+    """Draw four uniforms for steps `step` .. `step + n_steps - 1` of each session.
+
+    Returns:
+        float64 [4, N, n_steps].
+    """
+    steps = np.arange(step, step + n_steps)[None, :]
+    user, moment = sessions.user_id[:, None].astype(np.int64), sessions.moment[:, None]
+    return uniforms(seed, Purpose.SESSION, user, NOBODY, moment, (kind << 16) + steps)
+
+
+def poisson(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw Poisson counts [N] by inverse cdf, cut at MAX_SESSIONS."""
+    term = np.exp(-rate)
+    cdf, count = term.copy(), np.zeros(len(rate), np.int64)
+    for k in range(1, MAX_SESSIONS + 1):
+        count += u > cdf
+        term = term * rate / k
+        cdf += term
+    return count
+
+
+def hour_of_day(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draw hours [N] in [0, 24) from a piecewise constant density with 24 pieces."""
+    cdf = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
+    return np.interp(u, cdf, np.arange(25.0))
+
+
+def same_empty() -> NDArray[np.bool_]:
+    """Return an empty mask."""
+    return np.zeros(0, np.bool_)

@@ -1,0 +1,281 @@
+"""Reading a log as a platform would: `as_of(t)` shows what was known at t, and nothing later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sim.schedule import SLOTS_PER_DAY, cells
+from sim.schema import (
+    EFFECTIVE_VIEW_S,
+    PAD,
+    SCENARIOS,
+    Catalogue,
+    Impressions,
+    Purchases,
+    Supply,
+)
+from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table
+from sim.tick import Tick
+from sim.truth import TruthRows
+
+MANIFEST = "manifest.json"
+VERSION = 1
+
+FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
+"""Binary feedback that is known when the stay is over."""
+
+
+class LogError(ValueError):
+    """A log is missing, incomplete, broken or of another version; one line."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """A view of a log folder; cheap to make, nothing is read before it is asked for."""
+
+    folder: Path
+    start_s: float
+    end_s: float
+    """Impressions of sessions whose tick begins in [start_s, end_s) are selected."""
+    as_of_s: float
+    """What happened or became known after this moment is invisible."""
+    tick_s: float
+    day_s: float
+
+    @classmethod
+    def open(cls, folder: Path) -> Log:
+        """Open a complete log, as of its end.
+
+        Raises:
+            LogError: the folder is missing, incomplete, truncated or of another version.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        if manifest["days_written"] < manifest["days"]:
+            raise LogError(
+                f"log {folder}: incomplete, {manifest['days_written']} of {manifest['days']} days "
+                "written; run the same simulate command again to go on"
+            )
+        for name, size in manifest["files"].items():
+            path = folder / name
+            found = path.stat().st_size if path.exists() else None
+            if found != size:
+                state = "missing" if found is None else f"{found} bytes instead of {size}"
+                raise LogError(f"log {folder}: file {name} is {state}; write the log again")
+        end_s = manifest["days"] * manifest["day_s"]
+        return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"])
+
+    def as_of(self, t_s: float) -> Log:
+        """Return the log as it was known at `t_s`; never later than it already is.
+
+        Impressions after t are absent; a stay that is not over is cut at t and has no later
+        feedback; a purchase that has not happened is not there.
+        """
+        return replace(self, as_of_s=min(t_s, self.as_of_s), end_s=min(t_s, self.end_s))
+
+    def between(self, start_s: float, end_s: float) -> Log:
+        """Return the log restricted to sessions whose tick begins in [start_s, end_s)."""
+        return replace(
+            self, start_s=max(start_s, self.start_s), end_s=min(end_s, self.end_s)
+        )
+
+    @property
+    def days(self) -> range:
+        """Days that hold selected sessions."""
+        last = int(np.ceil(self.end_s / self.day_s))
+        return range(int(self.start_s // self.day_s), max(last, int(self.start_s // self.day_s)))
+
+    def impressions(self) -> Impressions:
+        """Return the selected impressions as known, in time order of their ticks."""
+        parts = [self._visible(day, self.start_s, self.end_s) for day in self.days]
+        return self._with_purchases(Impressions.concat([Impressions.empty(), *parts]))
+
+    def purchases(self) -> Purchases:
+        """Return all purchases that have happened, by event time."""
+        return _concat(Purchases, [self._day_purchases(d) for d in range(self._last_day)])
+
+    def truth(self) -> TruthRows:
+        """Return the true side of the selected impressions, in the same order.
+
+        For evaluation only; no policy is ever handed a log from which it is asked.
+        """
+        parts = []
+        for day in self.days:
+            shown = self._read_day("impressions", day, Impressions)
+            truth = self._read_day("truth/impressions", day, TruthRows)
+            parts.append(truth.take(self._selected(shown, self.start_s, self.end_s)))
+        return _concat(TruthRows, parts)
+
+    def catalogue(self) -> Catalogue:
+        """Return the observed features of everyone who had appeared by `as_of_s`."""
+        return self._catalogue_of(max(int(np.ceil(self.as_of_s / self.day_s)) - 1, 0))
+
+    def ticks(self) -> Iterator[Tick]:
+        """Replay the log tick by tick, just as a deployed ranker meets it.
+
+        Each tick brings what became known since the last one, and the sessions that start in it.
+        """
+        seen_s = -np.inf
+        unknown = Impressions.empty()
+        for day in range(int(self.start_s // self.day_s)):
+            unknown = Impressions.concat([unknown, self._known_rows(day)])
+        bought = self.purchases()
+        for day in self.days:
+            shown = self._with_purchases(self._visible(day, self.start_s, self.end_s))
+            unknown = Impressions.concat([unknown, self._known_rows(day)])
+            first, last = day * self.day_s, (day + 1) * self.day_s
+            tick_of = (shown.session_start_s // self.tick_s).astype(np.int64)
+            supply, catalogue = self._supply(day), self._catalogue_of(day)
+            for tick in range(round(first / self.tick_s), round(last / self.tick_s)):
+                now_s = tick * self.tick_s
+                if not self.start_s <= now_s < self.end_s:
+                    continue
+                known = unknown.known_s <= now_s
+                news = (bought.event_s > seen_s) & (bought.event_s <= now_s)
+                yield Tick(
+                    now_s=now_s,
+                    known=unknown.take(known),
+                    purchases=bought.take(news),
+                    shown=shown.take(tick_of == tick),
+                    supply=supply,
+                    first_slot=day * SLOTS_PER_DAY,
+                    catalogue=catalogue,
+                )
+                unknown, seen_s = unknown.take(~known), now_s
+
+    def known_after_last_tick(self) -> tuple[Impressions, Purchases]:
+        """Return what became known after the last tick of `ticks()` until `as_of_s`."""
+        last_s = (np.ceil(self.end_s / self.tick_s) - 1) * self.tick_s
+        rows = [self._known_rows(day) for day in range(self._last_day)]
+        known = Impressions.concat([Impressions.empty(), *rows])
+        bought = self.purchases()
+        return known.take(known.known_s > last_s), bought.take(bought.event_s > last_s)
+
+    @property
+    def _last_day(self) -> int:
+        return int(np.ceil(min(self.as_of_s, self._written_s) / self.day_s))
+
+    @cached_property
+    def _written_s(self) -> float:
+        manifest = read_manifest(self.folder)
+        return float(manifest["days"] * manifest["day_s"])
+
+    def _selected(
+        self, rows: Impressions, start_s: float, end_s: float
+    ) -> NDArray[np.bool_]:
+        tick_start_s = rows.session_start_s // self.tick_s * self.tick_s
+        inside = (tick_start_s >= start_s) & (tick_start_s < end_s)
+        return inside & (rows.time_s <= self.as_of_s)
+
+    def _visible(self, day: int, start_s: float, end_s: float) -> Impressions:
+        """Rows of a day's sessions as they looked at `as_of_s`."""
+        rows = self._read_day("impressions", day, Impressions)
+        rows = rows.take(self._selected(rows, start_s, end_s))
+        open_ = rows.known_s > self.as_of_s
+        if not open_.any():
+            return rows
+        so_far = np.clip(self.as_of_s - rows.time_s, 0.0, rows.watch_s).astype(np.float32)
+        watch_s = np.where(open_, so_far, rows.watch_s)
+        cut = {name: getattr(rows, name) & ~open_ for name in FEEDBACK}
+        return replace(rows, watch_s=watch_s, view=watch_s >= EFFECTIVE_VIEW_S, **cut)
+
+    def _known_rows(self, day: int) -> Impressions:
+        """Rows of a day's sessions whose feedback is complete at `as_of_s`."""
+        rows = self._read_day("impressions", day, Impressions)
+        return rows.take(rows.known_s <= self.as_of_s)
+
+    def _day_purchases(self, day: int) -> Purchases:
+        table = self._read(f"purchases/day={day:04d}/part-0.parquet")
+        rows = from_table(Purchases, table)
+        return rows.take(rows.event_s <= self.as_of_s)
+
+    def _with_purchases(self, rows: Impressions) -> Impressions:
+        """Fill `purchase_s` by the purchases known at `as_of_s`; rows ascend in request id."""
+        bought = self.purchases()
+        if not len(rows) or not len(bought):
+            return rows
+        low = np.searchsorted(rows.request_id, bought.request_id, side="left")
+        count = np.searchsorted(rows.request_id, bought.request_id, side="right") - low
+        event = np.repeat(np.arange(len(bought)), count)
+        row = np.arange(len(event)) - np.repeat(np.cumsum(count) - count, count) + low[event]
+        same = rows.streamer_id[row] == bought.streamer_id[event]
+        purchase_s = np.full(len(rows), np.nan)
+        purchase_s[row[same]] = bought.event_s[event[same]]
+        return replace(rows, purchase_s=purchase_s)
+
+    def _read_day(self, table: str, day: int, kind: Any) -> Any:
+        """Read a day's rows of all scenarios, in the order of request and position."""
+        parts = []
+        for code, scenario in enumerate(SCENARIOS):
+            path = f"{table}/day={day:04d}/scenario={scenario}/part-0.parquet"
+            constant = {"scenario": code} if kind is Impressions else {}
+            parts.append(from_table(kind, self._read(path), **constant))
+        rows = kind.concat(parts)
+        return rows.take(np.lexsort((rows.position, rows.request_id)))
+
+    def _supply(self, day: int) -> Supply:
+        table = self._read(f"on_air/day={day:04d}/part-0.parquet")
+        column = {name: table.column(name).to_numpy() for name in table.column_names}
+        member = np.stack([column[f"in_{name}"] for name in SCENARIOS], axis=1)
+        cell = cells(column["slot"].astype(np.int64) - day * SLOTS_PER_DAY, member)
+        valid, at = cell >= 0, np.maximum(cell, 0)
+
+        def spread(name: str, dtype: type) -> NDArray[Any]:
+            return np.where(valid, column[name][at], PAD).astype(dtype)
+
+        return Supply(
+            streamer_id=spread("streamer_id", np.int32),
+            product_id=spread("product_id", np.int32),
+            room_id=spread("room_id", np.int64),
+            room_start_s=spread("room_start_s", np.float64),
+        )
+
+    def _catalogue_of(self, day: int) -> Catalogue:
+        tables = {
+            entity: pa.concat_tables(
+                [self._read(f"{entity}/day={d:04d}/part-0.parquet") for d in range(day + 1)]
+            )
+            for entity in CATALOGUE_PARTS
+        }
+        return catalogue_from(tables)
+
+    def _read(self, name: str) -> pa.Table:
+        path = self.folder / name
+        try:
+            return pq.ParquetFile(path).read()
+        except (OSError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0]
+            raise LogError(f"log {self.folder}: cannot read {name}: {reason}") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a log folder.
+
+    Raises:
+        LogError: there is none, it cannot be read, or it is of another version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise LogError(f"log {folder}: no {MANIFEST} there; allowed: a folder written by simulate")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LogError(f"log {folder}: {MANIFEST} is broken ({error}); write the log again") from None
+    if version != VERSION:
+        raise LogError(f"log {folder}: version {version}; allowed: {VERSION}")
+    return manifest
+
+
+def _concat(kind: Any, parts: list[Any]) -> Any:
+    return kind.concat([kind.empty(), *parts])

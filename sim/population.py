@@ -1,0 +1,324 @@
+"""Users, streamers and products: latent attributes, and the noisy profile that a platform sees.
+
+Attributes are pure functions of (seed, id), so that a population of any size has the same prefix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv, ndtr, ndtri
+
+from sim.config import PopulationConfig, TurnoverConfig
+from sim.rng import Purpose, uniforms
+from sim.schema import SCENARIOS, Catalogue, _Columns
+
+Array32 = NDArray[np.float32]
+
+FOREVER = 2**30
+"""Leave day of an entity that never leaves."""
+
+INTERESTS = ("attention", "social", "commerce")
+"""Groups of targets that care about the same direction of interest."""
+
+
+@dataclass(frozen=True)
+class Users(_Columns):
+    """Latent users, arrays [U] or [U, K]; logit-scale traits are standard normal."""
+
+    attention: Array32
+    """Unit interest vector behind clicks and stays [U, K]."""
+    social: Array32
+    """Unit interest vector behind likes, comments and follows [U, K]."""
+    commerce: Array32
+    """Unit interest vector behind bag clicks, carts and purchases [U, K]."""
+    bait_sensitivity: Array32
+    """Non-negative, mean 1."""
+    sociability: Array32
+    intent: Array32
+    price_sensitivity: Array32
+    """Non-negative, mean 1."""
+    patience: Array32
+    activity: Array32
+    """Positive, mean 1; multiplies sessions a day."""
+    hour_shift: Array32
+    """Personal shift of the hour-of-day profile, hours."""
+    joined_day: NDArray[np.int32]
+    left_day: NDArray[np.int32]
+    age_band: NDArray[np.int8]
+    gender: NDArray[np.int8]
+    city_tier: NDArray[np.int8]
+    spend_tier: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Streamers(_Columns):
+    """Latent streamers, arrays [S] or [S, K]."""
+
+    content: Array32
+    """Unit vector of the streamer's own content [S, K]."""
+    quality: Array32
+    bait: Array32
+    """How much more the title promises than the room holds; standard normal."""
+    charm: Array32
+    popularity: Array32
+    """Positive, heavy-tailed."""
+    fame: Array32
+    """Standard normal score of popularity."""
+    start_hour: Array32
+    joined_day: NDArray[np.int32]
+    left_day: NDArray[np.int32]
+    in_scenario: NDArray[np.bool_]
+    """[S, M]: whether each scenario may show the streamer."""
+    category: NDArray[np.int8]
+    price_tier: NDArray[np.int8]
+    follower_band: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Products(_Columns):
+    """Products, arrays [P] or [P, K]; product p belongs to streamer p // products_per_streamer."""
+
+    content: Array32
+    log_price: Array32
+    """Log price relative to the median of all products."""
+    appeal: Array32
+    category: NDArray[np.int8]
+    price_cny: Array32
+
+
+def unit(vectors: Array32) -> Array32:
+    """Scale vectors [..., K] to length one."""
+    return vectors / np.sqrt(np.einsum("...k,...k->...", vectors, vectors))[..., None]
+
+
+class Population:
+    """Everyone who exists up to some day; grows by whole days.
+
+    Args:
+        config: sizes and spreads.
+        turnover: arrivals and departures.
+        supply_shares: share of streamers in each scenario's supply, by SCENARIOS.
+        evening: (share, hour) of streamers who start in the evening.
+        task_conflict: in [0, 1], distance between the interest directions of target groups.
+        seed: the world's seed.
+    """
+
+    def __init__(
+        self,
+        config: PopulationConfig,
+        turnover: TurnoverConfig,
+        supply_shares: tuple[float, ...],
+        evening: tuple[float, float],
+        task_conflict: float,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.turnover = turnover
+        self.supply_shares = supply_shares
+        self.evening = evening
+        self.task_conflict = task_conflict
+        self.seed = seed
+        k, g = config.n_dims, config.n_categories
+        self.centroids = unit(self._normals(Purpose.GEOMETRY, np.arange(g), 0, k))
+        self.conflict_maps = {
+            name: orthogonal(self._normals(Purpose.GEOMETRY, np.arange(k), 1 + i, k))
+            for i, name in enumerate(INTERESTS)
+        }
+        self.profile_axes = unit(self._normals(Purpose.GEOMETRY, np.arange(2), 9, k))
+        self.day = -1
+        self.users = self._users(0, 0)
+        self.streamers = self._streamers(0, 0)
+        self.products = self._products(0, 0)
+
+    def grow(self, day: int) -> None:
+        """Make everyone who joins up to and including `day` exist."""
+        if day <= self.day:
+            return
+        known_u, known_s = len(self.users), len(self.streamers)
+        n_users = ever(self.config.n_users, self.turnover.users_per_day, day)
+        n_streamers = ever(self.config.n_streamers, self.turnover.streamers_per_day, day)
+        self.users = Users.concat([self.users, self._users(known_u, n_users)])
+        self.streamers = Streamers.concat([self.streamers, self._streamers(known_s, n_streamers)])
+        per = self.config.products_per_streamer
+        self.products = Products.concat(
+            [self.products, self._products(known_s * per, n_streamers * per)]
+        )
+        self.day = day
+
+    def catalogue(self) -> Catalogue:
+        """Return what the platform knows of everyone who exists."""
+        users, streamers, products = self.users, self.streamers, self.products
+        per = self.config.products_per_streamer
+        return Catalogue(
+            user_age_band=users.age_band,
+            user_gender=users.gender,
+            user_city_tier=users.city_tier,
+            user_spend_tier=users.spend_tier,
+            user_joined_day=users.joined_day,
+            streamer_category=streamers.category,
+            streamer_price_tier=streamers.price_tier,
+            streamer_follower_band=streamers.follower_band,
+            streamer_joined_day=streamers.joined_day,
+            product_streamer_id=(np.arange(len(products)) // per).astype(np.int32),
+            product_category=products.category,
+            product_price_cny=products.price_cny,
+        )
+
+    def _uniforms(self, purpose: Purpose, ids: NDArray[np.integer], kind: int) -> NDArray[np.float64]:
+        return uniforms(self.seed, purpose, ids, 0, 0, kind)
+
+    def _normals(
+        self, purpose: Purpose, ids: NDArray[np.integer], kind: int, width: int
+    ) -> Array32:
+        blocks = np.arange((width + 3) // 4)
+        u = uniforms(self.seed, purpose, ids[:, None], 1, blocks[None, :], kind)
+        flat = np.moveaxis(u, 0, -1).reshape(len(ids), 4 * len(blocks))[:, :width]
+        return ndtri(flat).astype(np.float32)
+
+    def _users(self, low: int, high: int) -> Users:
+        c, ids = self.config, np.arange(low, high)
+        purpose = Purpose.USER
+        u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(4)])
+        normal = ndtri(u).astype(np.float32)
+        blocks = np.arange((c.n_categories + 3) // 4)
+        raw = uniforms(self.seed, purpose, ids[:, None], 2, blocks[None, :], 0)
+        raw = np.moveaxis(raw, 0, -1).reshape(len(ids), 4 * len(blocks))[:, : c.n_categories]
+        gamma = gammaincinv(c.taste_concentration, raw) + 1e-12
+        taste = (gamma / gamma.sum(axis=1, keepdims=True)).astype(np.float32)
+        noise = self._normals(purpose, ids, 3, c.n_dims) * np.float32(
+            c.user_noise / np.sqrt(c.n_dims)
+        )
+        attention = unit(np.einsum("ug,gk->uk", taste, self.centroids) + noise)
+        social, commerce = (self._diverted(attention, name) for name in ("social", "commerce"))
+        price_sensitivity = np.exp(0.5 * normal[3] - 0.125)
+        intent = normal[2]
+        signal = np.float32(c.profile_signal)
+        hidden = np.sqrt(1 - signal**2)
+        axes = np.einsum("uk,ak->au", attention, self.profile_axes) * np.sqrt(c.n_dims)
+        joined, left = tenure(c.n_users, self.turnover.users_per_day, ids, u[12])
+        return Users(
+            attention=attention,
+            social=social,
+            commerce=commerce,
+            bait_sensitivity=np.exp(0.6 * normal[0] - 0.18),
+            sociability=normal[1],
+            intent=intent,
+            price_sensitivity=price_sensitivity,
+            patience=normal[4],
+            activity=np.exp(c.activity_log_sigma * normal[5] - c.activity_log_sigma**2 / 2),
+            hour_shift=1.5 * normal[6],
+            joined_day=joined,
+            left_day=left,
+            age_band=band(signal * axes[0] + hidden * normal[7], 6),
+            gender=band(signal * axes[1] + hidden * normal[8], 2),
+            city_tier=band(signal * normal[3] + hidden * normal[9], 4),
+            spend_tier=band(signal * intent + hidden * normal[10], 4),
+        )
+
+    def _diverted(self, attention: Array32, name: str) -> Array32:
+        turned = np.einsum("uk,kl->ul", attention, self.conflict_maps[name])
+        share = np.float32(self.task_conflict)
+        return unit((1 - share) * attention + share * turned)
+
+    def _streamers(self, low: int, high: int) -> Streamers:
+        c, ids = self.config, np.arange(low, high)
+        purpose = Purpose.STREAMER
+        u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(4)])
+        normal = ndtri(u).astype(np.float32)
+        weights = 1.0 / np.arange(1, c.n_categories + 1) ** 0.5
+        category = pick(weights, u[0])
+        noise = self._normals(purpose, ids, 4, c.n_dims)
+        content = unit(self.centroids[category] + noise * c.streamer_noise / np.sqrt(c.n_dims))
+        quality = normal[1]
+        fame = 0.5 * quality + np.float32(np.sqrt(0.75)) * normal[2]
+        popularity = (1 - ndtr(fame.astype(np.float64))) ** (-1 / c.popularity_tail)
+        joined, left = tenure(c.n_streamers, self.turnover.streamers_per_day, ids, u[8])
+        share, hour = self.evening
+        spread = np.where(u[9] < share, hour + 1.5 * normal[10], 7 + 17 * u[10])
+        supply = [uniforms(self.seed, purpose, ids, 2, m, 0)[0] for m in range(len(SCENARIOS))]
+        return Streamers(
+            content=content.astype(np.float32),
+            quality=quality,
+            bait=-0.3 * quality + np.float32(np.sqrt(0.91)) * normal[3],
+            charm=normal[4],
+            popularity=popularity.astype(np.float32),
+            fame=fame,
+            start_hour=np.mod(spread, 24).astype(np.float32),
+            joined_day=joined,
+            left_day=left,
+            in_scenario=np.stack(supply, axis=1) < np.array(self.supply_shares),
+            category=category.astype(np.int8),
+            price_tier=band(normal[5], 4),
+            follower_band=np.minimum(np.log2(popularity), 9).astype(np.int8),
+        )
+
+    def _products(self, low: int, high: int) -> Products:
+        c, ids = self.config, np.arange(low, high)
+        purpose = Purpose.PRODUCT
+        owner = ids // c.products_per_streamer
+        mine = self._streamers(int(owner[0]), int(owner[-1]) + 1) if len(ids) else None
+        u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(1)])
+        normal = ndtri(u).astype(np.float32)
+        noise = self._normals(purpose, ids, 1, c.n_dims) * c.product_noise / np.sqrt(c.n_dims)
+        if mine is None:
+            base, category, tier = noise, np.zeros(0, np.int8), np.zeros(0, np.float32)
+        else:
+            row = owner - owner[0]
+            base, category = mine.content[row], mine.category[row]
+            tier = (mine.price_tier[row] - 1.5).astype(np.float32) * 0.4
+        log_price = tier + c.price_log_sigma * normal[0]
+        return Products(
+            content=unit(base + noise).astype(np.float32),
+            log_price=log_price.astype(np.float32),
+            appeal=normal[1],
+            category=category,
+            price_cny=(c.price_median_cny * np.exp(log_price)).round(2).astype(np.float32),
+        )
+
+
+def ever(initial: int, rate: float, day: int) -> int:
+    """Return how many ids have ever existed by `day`."""
+    return initial + round(initial * rate) * day
+
+
+def tenure(
+    initial: int, rate: float, ids: NDArray[np.integer], u: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return first day and first day gone [N]; geometric lifetimes of mean 1 / rate days."""
+    per_day = max(round(initial * rate), 1)
+    joined = np.where(ids < initial, 0, 1 + (ids - initial) // per_day)
+    if rate == 0:
+        return joined.astype(np.int32), np.full(len(ids), FOREVER, np.int32)
+    life = 1 + np.floor(np.log(u) / np.log1p(-rate))
+    return joined.astype(np.int32), (joined + life).astype(np.int32)
+
+
+def band(score: NDArray[np.floating], n: int) -> NDArray[np.int8]:
+    """Cut standard normal scores [N] into n equally likely bands 0 .. n - 1."""
+    return np.minimum(ndtr(score.astype(np.float64)) * n, n - 1).astype(np.int8)
+
+
+def pick(weights: NDArray[np.floating], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw indices [N] with probability proportional to `weights` [G] by inverse cdf."""
+    cdf = np.cumsum(weights, dtype=np.float64)
+    return np.minimum(np.searchsorted(cdf, u * cdf[-1], side="right"), len(weights) - 1)
+
+
+def orthogonal(matrix: Array32) -> Array32:
+    """Return the orthogonal factor of a square matrix [K, K], signs fixed."""
+    q, r = np.linalg.qr(matrix.astype(np.float64))
+    return (q * np.sign(np.diag(r))).astype(np.float32)
+
+
+def rotation(axes: Array32, angle: float) -> Array32:
+    """Return the matrix [K, K] that turns each plane of consecutive `axes` columns by `angle`."""
+    k = len(axes)
+    turn = np.eye(k)
+    for i in range(0, k - 1, 2):
+        c, s = np.cos(angle), np.sin(angle)
+        turn[i : i + 2, i : i + 2] = [[c, -s], [s, c]]
+    q = axes.astype(np.float64)
+    return (q @ turn @ q.T).astype(np.float32)

@@ -1,0 +1,174 @@
+"""Live windows and supply: which rooms are on air, with which product, slot by slot.
+
+Time is cut into slots of ten minutes; a room is on air for whole slots. A room ends early where
+the same streamer's next room begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from sim.config import ScheduleConfig
+from sim.population import Population, Streamers, unit
+from sim.rng import Purpose, uniforms
+from sim.schema import PAD, SCENARIOS, Supply
+
+SLOT_S = 600
+SLOTS_PER_DAY = 86400 // SLOT_S
+SPILL_SLOTS = 24
+"""Slots of the next day that a day's table covers: sessions may run past midnight."""
+
+ROOMS_PER_DAY = 2
+MAX_SLOTS = 72
+"""Longest room, slots; below one day, so that only neighbouring days interact."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Rooms of a few days, arrays [N]; times in slots since the world began."""
+
+    streamer_id: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    room_id: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DaySupply:
+    """Everything on air from the start of a day to SPILL_SLOTS into the next.
+
+    An *airing* is one streamer on air in one slot; arrays [E]. `cell` [R, C] maps the candidate
+    table to airings, with row = scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot of the day.
+    """
+
+    day: int
+    streamer_id: NDArray[np.int32]
+    product_id: NDArray[np.int32]
+    room_id: NDArray[np.int64]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    slot: NDArray[np.int32]
+    """Slot since the world began."""
+    in_scenario: NDArray[np.bool_]
+    """[E, M]."""
+    content: NDArray[np.float32]
+    """Unit content vector of the room in this slot [E, K]."""
+    cell: NDArray[np.int32]
+
+    @cached_property
+    def supply(self) -> Supply:
+        """The observed candidate table."""
+        valid = self.cell >= 0
+
+        def spread(column: NDArray[np.generic]) -> NDArray[np.generic]:
+            return np.where(valid, column[np.maximum(self.cell, 0)], column.dtype.type(PAD))
+
+        if len(self.streamer_id) == 0:
+            empty = np.full(self.cell.shape, PAD)
+            return Supply(
+                empty.astype(np.int32), empty.astype(np.int32), empty, empty.astype(np.float64)
+            )
+        return Supply(
+            streamer_id=spread(self.streamer_id),
+            product_id=spread(self.product_id),
+            room_id=spread(self.room_id),
+            room_start_s=spread(self.start_s),
+        )
+
+    def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Return the table row [B] that lists what is on air at `time_s` [B]."""
+        slot = (time_s // SLOT_S).astype(np.int64) - self.day * SLOTS_PER_DAY
+        return row_of(scenario, slot)
+
+
+def row_of(scenario: int, slot_of_day: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return table rows [B] for slots counted from the start of the day."""
+    return (scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot_of_day).astype(np.int32)
+
+
+def rooms_of_day(config: ScheduleConfig, streamers: Streamers, day: int, seed: int) -> Rooms:
+    """Draw the rooms that start on `day`; ends are not yet cut by the next room."""
+    present = (streamers.joined_day <= max(day, 0)) & (streamers.left_day > day)
+    ids = np.flatnonzero(present)[:, None]
+    k = np.arange(ROOMS_PER_DAY)[None, :]
+    # day -1 exists so that rooms are already on air when the world begins
+    u = uniforms(seed, Purpose.SCHEDULE, ids, day + 1, k, 0)
+    live = u[0] < config.rooms_per_day / ROOMS_PER_DAY
+    hour = streamers.start_hour[ids] - 7 * k + config.start_jitter_h * ndtri(u[1])
+    start = day * SLOTS_PER_DAY + (np.mod(hour, 24) * 3600 // SLOT_S).astype(np.int64)
+    length_s = 60 * config.length_median_min * np.exp(config.length_log_sigma * ndtri(u[2]))
+    length = np.clip(np.rint(length_s / SLOT_S), 1, MAX_SLOTS).astype(np.int64)
+    streamer = np.broadcast_to(ids, live.shape)[live]
+    start, end = start[live], (start + length)[live]
+    order = np.lexsort((streamer, start))
+    room_id = np.empty(len(order), np.int64)
+    room_id[order] = ((day + 1) << 32) + np.arange(len(order))
+    return Rooms(streamer, start, end, room_id)
+
+
+def day_supply(config: ScheduleConfig, population: Population, day: int, seed: int) -> DaySupply:
+    """Lay out what is on air on `day`; the population must have grown to day + 1."""
+    streamers = population.streamers
+    parts = [rooms_of_day(config, streamers, d, seed) for d in (day - 1, day, day + 1)]
+    rooms = Rooms(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in Rooms.__annotations__)
+    )
+    order = np.lexsort((rooms.start, rooms.streamer_id))
+    streamer, start = rooms.streamer_id[order], rooms.start[order]
+    end, room_id = rooms.end[order].copy(), rooms.room_id[order]
+    same = streamer[1:] == streamer[:-1]
+    end[:-1] = np.where(same, np.minimum(end[:-1], start[1:]), end[:-1])
+
+    first = day * SLOTS_PER_DAY
+    last = first + SLOTS_PER_DAY + SPILL_SLOTS
+    count = np.maximum(np.minimum(end, last) - np.maximum(start, first), 0)
+    room = np.repeat(np.arange(len(order)), count)
+    within = np.arange(len(room)) - np.repeat(np.cumsum(count) - count, count)
+    slot = np.maximum(start, first)[room] + within
+    by_slot = np.lexsort((streamer[room], slot))
+    room, slot = room[by_slot], slot[by_slot]
+    who = streamer[room]
+
+    per = population.config.products_per_streamer
+    shown = ((slot - start[room]) * SLOT_S // (60 * config.product_min)).astype(np.int64)
+    product = who * per + (shown + room_id[room]) % per
+    content = unit(
+        streamers.content[who]
+        + np.float32(population.config.product_weight) * population.products.content[product]
+    )
+    in_scenario = streamers.in_scenario[who]
+    return DaySupply(
+        day=day,
+        streamer_id=who.astype(np.int32),
+        product_id=product.astype(np.int32),
+        room_id=room_id[room],
+        start_s=start[room].astype(np.float64) * SLOT_S,
+        end_s=end[room].astype(np.float64) * SLOT_S,
+        slot=slot.astype(np.int32),
+        in_scenario=in_scenario,
+        content=content.astype(np.float32),
+        cell=cells(slot - first, in_scenario),
+    )
+
+
+def cells(slot_of_day: NDArray[np.int64], in_scenario: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the table [R, C] of airing indices per (scenario, slot), padded with PAD.
+
+    Args:
+        slot_of_day: slot of each airing counted from the start of the day, ascending [E].
+        in_scenario: [E, M].
+    """
+    n_slots = SLOTS_PER_DAY + SPILL_SLOTS
+    picked = [np.flatnonzero(in_scenario[:, m]) for m in range(len(SCENARIOS))]
+    row = np.concatenate([row_of(m, slot_of_day[e]) for m, e in enumerate(picked)])
+    airing = np.concatenate(picked)
+    counts = np.bincount(row, minlength=n_slots * len(SCENARIOS))
+    column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.full((len(counts), max(int(counts.max(initial=0)), 1)), PAD, np.int32)
+    table[row, column] = airing
+    return table

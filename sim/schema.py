@@ -1,0 +1,304 @@
+"""The records that cross the borders of the world: requests, slates, impressions, purchases, catalogue.
+
+Everything here is *observed*: what a platform would know and log. Latent state and true
+probabilities live in `sim.truth` and never appear in these records. All records are structs of
+arrays; axes are B requests, C candidates, K slate positions, N rows, U users, S streamers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, Self, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sim.truth import RequestTruth
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.integer]
+Floats = NDArray[np.floating]
+
+SCENARIOS = ("channel", "tab", "swipe")
+"""Scenario names; the position in this tuple is the int8 code used in arrays."""
+
+ENTRIES = ("page", "interest", "bait", "task")
+"""How the session reached the request: a list page, or the channel into the swipe."""
+
+SWIPE = SCENARIOS.index("swipe")
+TARGETS = ("engage", "watch", "like", "comment", "follow", "bag_click", "cart", "purchase")
+"""Targets in causal order. `engage` is the first hop: click on a list, effective view in the swipe.
+`watch` is min(watch_s, WATCH_CAP_S) / WATCH_CAP_S in [0, 1]; every other target is binary."""
+
+EFFECTIVE_VIEW_S = 10.0
+"""Seconds of watching that make an effective view (Taobao Live talk, 2021)."""
+
+WATCH_CAP_S = 600.0
+"""Cap of the watch-time utility. Source: valuable actions usually need more than 10 minutes of
+watching (LiveForesighter, arXiv 2502.06557)."""
+
+PAD = -1
+"""Fills unused candidate and slate cells, and `refer_id` where there is no refer."""
+
+
+class _Columns:
+    """Row selection, concatenation and length, shared by the struct-of-arrays records."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+
+    def take(self, rows: Ints | Bools | slice) -> Self:
+        """Return the record restricted to `rows` (indices, mask [N], or slice)."""
+        picked = {f.name: getattr(self, f.name)[rows] for f in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **picked)  # type: ignore[type-var]
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Stack records of the same kind; `parts` must not be empty."""
+        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+    @classmethod
+    def dtypes(cls) -> dict[str, np.dtype[np.generic]]:
+        """Return {column: dtype} as annotated."""
+        hints = get_type_hints(cls)
+        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        return {n: np.dtype(get_args(get_args(hints[n])[1])[0]) for n in names}
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the record with no rows."""
+        return cls(**{name: np.zeros(0, dtype) for name, dtype in cls.dtypes().items()})
+
+
+@dataclass(frozen=True)
+class Impressions(_Columns):
+    """One row per shown candidate, arrays [N], in the order (session tick, request, position)."""
+
+    request_id: NDArray[np.int64]
+    session_id: NDArray[np.int64]
+    user_id: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
+    room_id: NDArray[np.int64]
+    """Fresh for every live; the streamer id persists."""
+    product_id: NDArray[np.int32]
+    """Product on show at the moment of the impression."""
+    scenario: NDArray[np.int8]
+    """Index into SCENARIOS."""
+    entry: NDArray[np.int8]
+    """Index into ENTRIES."""
+    time_s: NDArray[np.float64]
+    """Moment of the impression, seconds since the world began."""
+    session_start_s: NDArray[np.float64]
+    step: NDArray[np.int16]
+    """Request number inside the session, from 0."""
+    position: NDArray[np.int8]
+    """Rank inside the slate, from 0."""
+    refer_id: NDArray[np.int32]
+    """Streamer watched before this request in the swipe, PAD elsewhere."""
+    refer_watch_s: NDArray[np.float32]
+    """Seconds spent in the refer room, 0 where there is none."""
+    n_candidates: NDArray[np.int32]
+    """Rooms that could have been shown."""
+    propensity: NDArray[np.float64]
+    """Probability in (0, 1] that the logging policy put this candidate at this position, given
+    the positions above it; the product over positions is the probability of the slate."""
+    click: NDArray[np.bool_]
+    """Card clicked; always False in the swipe, which has no click."""
+    watch_s: NDArray[np.float32]
+    view: NDArray[np.bool_]
+    """Effective view: watch_s >= EFFECTIVE_VIEW_S."""
+    like: NDArray[np.bool_]
+    comment: NDArray[np.bool_]
+    follow: NDArray[np.bool_]
+    bag_click: NDArray[np.bool_]
+    cart: NDArray[np.bool_]
+    known_s: NDArray[np.float64]
+    """Moment at which the in-session feedback of the row is complete (end of watching)."""
+    purchase_s: NDArray[np.float64]
+    """Moment of the purchase that this impression led to, as far as known; NaN where none is."""
+
+    @property
+    def engage(self) -> NDArray[np.bool_]:
+        """First-hop target [N]: click on list layouts, effective view in the swipe."""
+        return np.where(self.scenario == SWIPE, self.view, self.click)
+
+    def target(self, name: str) -> NDArray[np.float32]:
+        """Return the label of one of TARGETS, float32 [N] in [0, 1].
+
+        Raises:
+            KeyError: the name is not in TARGETS.
+        """
+        if name not in TARGETS:
+            raise KeyError(f"target {name!r} is unknown; allowed: {', '.join(TARGETS)}")
+        if name == "watch":
+            return (np.minimum(self.watch_s, WATCH_CAP_S) / WATCH_CAP_S).astype(np.float32)
+        if name == "purchase":
+            return (~np.isnan(self.purchase_s)).astype(np.float32)
+        return np.asarray(getattr(self, name), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Purchases(_Columns):
+    """One row per purchase event, arrays [N], in the order of `event_s`."""
+
+    event_s: NDArray[np.float64]
+    impression_s: NDArray[np.float64]
+    """`time_s` of the impression that led to the purchase."""
+    request_id: NDArray[np.int64]
+    user_id: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
+    product_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    amount_cny: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Observed entity features as a platform holds them; row i describes the entity with id i.
+
+    Bands and tiers are small integers from 0. Ids grow with arrivals and are never reused.
+    """
+
+    user_age_band: NDArray[np.int8]
+    user_gender: NDArray[np.int8]
+    user_city_tier: NDArray[np.int8]
+    user_spend_tier: NDArray[np.int8]
+    user_joined_day: NDArray[np.int32]
+    streamer_category: NDArray[np.int8]
+    streamer_price_tier: NDArray[np.int8]
+    streamer_follower_band: NDArray[np.int8]
+    streamer_joined_day: NDArray[np.int32]
+    product_streamer_id: NDArray[np.int32]
+    product_category: NDArray[np.int8]
+    product_price_cny: NDArray[np.float32]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users ever seen."""
+        return len(self.user_age_band)
+
+    @property
+    def n_streamers(self) -> int:
+        """Number of streamers ever seen."""
+        return len(self.streamer_category)
+
+    @property
+    def n_products(self) -> int:
+        """Number of products ever seen."""
+        return len(self.product_category)
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Rooms on air, one row per (10-minute slot, scenario); arrays [R, C], padded with PAD."""
+
+    streamer_id: NDArray[np.int32]
+    product_id: NDArray[np.int32]
+    """Product on show during the slot."""
+    room_id: NDArray[np.int64]
+    room_start_s: NDArray[np.float64]
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """True where a cell holds a room, [R, C]."""
+        return self.streamer_id != PAD
+
+    @cached_property
+    def column_of(self) -> NDArray[np.int32]:
+        """Column of each streamer in each row, [R, S] with S above the largest id; PAD if absent."""
+        table = np.full((len(self.streamer_id), int(self.streamer_id.max(initial=0)) + 2), PAD)
+        rows, columns = np.nonzero(self.valid)
+        table = table.astype(np.int32)
+        table[rows, self.streamer_id[rows, columns]] = columns
+        return table
+
+
+@dataclass(frozen=True)
+class Requests:
+    """A batch of ranking requests as the platform sees them; arrays [B] unless noted."""
+
+    request_id: NDArray[np.int64]
+    session_id: NDArray[np.int64]
+    user_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    entry: NDArray[np.int8]
+    time_s: NDArray[np.float64]
+    session_start_s: NDArray[np.float64]
+    step: NDArray[np.int16]
+    refer_id: NDArray[np.int32]
+    refer_watch_s: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    """[B, C] True where the candidate may be shown (on air, not yet shown in this session)."""
+    row: NDArray[np.int32]
+    """[B] row of `supply` that lists this request's candidates."""
+    supply: Supply
+    catalogue: Catalogue
+
+    def __len__(self) -> int:
+        return len(self.request_id)
+
+    @cached_property
+    def candidate_id(self) -> NDArray[np.int32]:
+        """Streamer ids [B, C], PAD where there is no candidate."""
+        return self.supply.streamer_id[self.row]
+
+    @cached_property
+    def product_id(self) -> NDArray[np.int32]:
+        """Products on show [B, C]."""
+        return self.supply.product_id[self.row]
+
+    @cached_property
+    def room_start_s(self) -> NDArray[np.float64]:
+        """Start of each candidate's live [B, C], seconds."""
+        return self.supply.room_start_s[self.row]
+
+    def take(self, rows: Ints | Bools | slice) -> Requests:
+        """Return the batch restricted to `rows` of B."""
+        shared = ("supply", "catalogue")
+        own = (f.name for f in fields(self) if f.name not in shared)
+        return replace(self, **{name: getattr(self, name)[rows] for name in own})
+
+    def reorder(self, columns: Ints) -> Requests:
+        """Return the same requests with candidates taken in the order `columns` [B, C']."""
+        def pick(table: NDArray[np.generic]) -> NDArray[np.generic]:
+            return np.take_along_axis(table[self.row], columns, axis=1)
+
+        supply = Supply(**{f.name: pick(getattr(self.supply, f.name)) for f in fields(Supply)})
+        mask = np.take_along_axis(self.mask, columns, axis=1)
+        row = np.arange(len(self), dtype=np.int32)
+        return replace(self, supply=supply, mask=mask, row=row)
+
+    def blocks(self, size: int) -> Iterator[slice]:
+        """Yield slices that cut the batch into blocks of at most `size` requests."""
+        for lo in range(0, len(self), size):
+            yield slice(lo, min(lo + size, len(self)))
+
+
+@dataclass(frozen=True)
+class Slate:
+    """What the platform shows: arrays [B, K]."""
+
+    column: NDArray[np.int32]
+    """Column of the chosen candidate in `Requests.candidate_id`; PAD where none was left."""
+    propensity: NDArray[np.float64]
+    """Conditional probability of each choice given the positions above it; 1 where PAD."""
+
+
+class Ranker(Protocol):
+    """What the world asks of whoever ranks. `policies.rank.Server` is the one implementation."""
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether `rank` must be handed the true state (privileged policies only)."""
+
+    def rank(
+        self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
+    ) -> Slate:
+        """Choose `slate_size` candidates per request with `uniforms` [B, K] in (0, 1)."""
+
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        """Receive what became observable since the last call, before any request after `now_s`."""

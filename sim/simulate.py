@@ -1,0 +1,66 @@
+"""Simulating a log into a folder, resumable day by day."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from sim.config import ConfigError, WorldConfig
+from sim.log import VERSION, Log
+from sim.log_writer import LogIdentity, LogWriter
+from sim.schema import Ranker
+from sim.world import DAY_S, TICK_S, World
+
+
+def simulate(
+    config: WorldConfig,
+    seed: int,
+    ranker: Ranker,
+    days: int,
+    folder: Path,
+    *,
+    ranker_name: str,
+    chunks: int = 1,
+    on_day: Callable[[int, int], None] | None = None,
+) -> Log:
+    """Run a world for `days` days under `ranker` and write its log.
+
+    A folder that holds the beginning of the same log is continued; a complete one is opened.
+
+    Args:
+        config: the world.
+        seed: its seed.
+        ranker: the logging policy, not yet used; it is replayed over days already written.
+        days: days from the beginning of the world.
+        folder: where the log goes.
+        ranker_name: says which logging policy this is; part of the log's identity.
+        chunks: parts into which each tick's sessions are cut; the log does not depend on it.
+        on_day: called with (day, impressions so far) after each written day.
+
+    Raises:
+        LogError: the folder holds another log or cannot be written.
+        ConfigError: `days` is not in [1, 3650].
+    """
+    if not 1 <= days <= 3650:
+        raise ConfigError(f"days = {days}; allowed: an integer in [1, 3650]")
+    identity = LogIdentity(log_digest(config, seed, days, ranker_name), config.name, seed, days)
+    writer = LogWriter(folder, identity)
+    if writer.complete:
+        return Log.open(folder)
+    if writer.next_day:
+        written_s = writer.next_day * DAY_S
+        for tick in Log(folder, 0.0, written_s, written_s, TICK_S, DAY_S).ticks():
+            ranker.observe(tick.known, tick.purchases, tick.now_s)
+    world = World(config, seed, writer.last_state())
+    for record in world.run(ranker, days - writer.next_day, chunks=chunks):
+        writer.write(record, world.state)
+        if on_day is not None:
+            on_day(record.day, int(writer.manifest["impressions"]))
+    return Log.open(folder)
+
+
+def log_digest(config: WorldConfig, seed: int, days: int, ranker_name: str) -> str:
+    """Return the digest (hex) that names a log: everything that decides its bytes."""
+    text = repr((VERSION, TICK_S, config, seed, days, ranker_name))
+    return hashlib.sha256(text.encode()).hexdigest()

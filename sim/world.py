@@ -1,0 +1,237 @@
+"""The world: it steps all sessions of a tick together and tells what became known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtri
+
+from sim.arrivals import Sessions, sessions_of_day
+from sim.config import ConfigError, WorldConfig
+from sim.outcome import TickOutcome, settle
+from sim.population import Population, orthogonal, pick
+from sim.relations import Relations
+from sim.response import Response
+from sim.rng import MAX_SEED, Purpose, uniforms
+from sim.scene import Scene, reference_response, scenario_maps
+from sim.schedule import DaySupply, day_supply
+from sim.schema import SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Ranker
+from sim.session import Shown, Walk
+from sim.truth import TruthRows
+
+TICK_S = 3600.0
+"""Users interact only through what was known at the start of the tick."""
+
+TICKS_PER_DAY = round(86400 / TICK_S)
+DAY_S = 86400.0
+
+_REFERENCE_PAIRS = 8192
+_MOST_INITIAL_FOLLOWS = 12
+
+
+@dataclass(frozen=True)
+class State:
+    """What a world carries from day to day; everything else is a function of config and seed."""
+
+    day: int
+    """Next day to run."""
+    relations: Relations
+    unknown: Impressions
+    """Impressions whose feedback is not complete at the start of `day`."""
+    pending: Purchases
+    """Purchases that will happen later, by event time."""
+
+    def save(self, path: Path) -> None:
+        """Write the state to one `.npz` file."""
+        parts = {"relations": self.relations, "unknown": self.unknown, "pending": self.pending}
+        arrays = {
+            f"{part}.{f.name}": getattr(record, f.name)
+            for part, record in parts.items()
+            for f in fields(record)
+        }
+        with path.open("wb") as file:
+            np.savez(file, day=np.int64(self.day), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read a state written by `save`."""
+        with np.load(path) as arrays:
+            def record(kind: type, part: str) -> object:
+                return kind(**{f.name: arrays[f"{part}.{f.name}"] for f in fields(kind)})
+
+            return cls(
+                day=int(arrays["day"]),
+                relations=record(Relations, "relations"),  # type: ignore[arg-type]
+                unknown=record(Impressions, "unknown"),  # type: ignore[arg-type]
+                pending=record(Purchases, "pending"),  # type: ignore[arg-type]
+            )
+
+
+@dataclass(frozen=True)
+class DayRecord:
+    """One finished day."""
+
+    day: int
+    impressions: Impressions
+    truth: TruthRows
+    purchases: Purchases
+    """Purchases that happened on this day, whatever day led to them."""
+    on_air: DaySupply
+    catalogue: Catalogue
+
+
+class World:
+    """A live-commerce platform with known truth.
+
+    Args:
+        config: parameters.
+        seed: integer in [0, 2**32); with the config it decides everything but the policy.
+        state: where to go on; None begins at day 0.
+    """
+
+    def __init__(self, config: WorldConfig, seed: int, state: State | None = None) -> None:
+        if not 0 <= seed <= MAX_SEED:
+            raise ConfigError(f"seed = {seed!r}; allowed: an integer in [0, {MAX_SEED}]")
+        self.config = config
+        self.seed = seed
+        self.population = Population(
+            config.population,
+            config.turnover,
+            tuple(s.supply_share for s in config.scenarios),
+            (config.schedule.evening_share, config.schedule.evening_hour),
+            config.response.task_conflict,
+            seed,
+        )
+        axes = self.population._normals(
+            Purpose.GEOMETRY, np.arange(config.population.n_dims), 20, config.population.n_dims
+        )
+        self.maps = scenario_maps(config, orthogonal(axes))
+        self.population.grow(1)
+        self.response = self._solve_response()
+        if state is None:
+            state = State(0, self._initial_follows(), Impressions.empty(), Purchases.empty())
+        self.state = state
+
+    def fork(self) -> World:
+        """Return a twin in the same state; whatever runs in one does not touch the other."""
+        return World(self.config, self.seed, self.state)
+
+    def run(self, ranker: Ranker, days: int, *, chunks: int = 1) -> Iterator[DayRecord]:
+        """Let `ranker` serve the platform for `days` days, one record per finished day.
+
+        Args:
+            ranker: whoever ranks.
+            days: days to run from the current state.
+            chunks: parts into which each tick's sessions are cut; the result does not depend on it.
+        """
+        for _ in range(days):
+            yield self._run_day(ranker, chunks)
+
+    def scene(self, day: int) -> Scene:
+        """Return the scene of a day; grows the population to the day after."""
+        self.population.grow(day + 1)
+        on_air = day_supply(self.config.schedule, self.population, day, self.seed)
+        return Scene(self.config, self.population, on_air, self.maps)
+
+    def sessions(self, day: int) -> Sessions:
+        """Return who arrives on `day`, when and in which mood; no policy changes it."""
+        self.population.grow(day + 1)
+        return sessions_of_day(self.config, self.population.users, day, self.seed)
+
+    def _run_day(self, ranker: Ranker, chunks: int) -> DayRecord:
+        day, start_s = self.state.day, self.state.day * DAY_S
+        scene = self.scene(day)
+        catalogue = self.population.catalogue()
+        sessions = self.sessions(day)
+        tick_of = ((sessions.start_s - start_s) // TICK_S).astype(np.int64)
+        bounds = np.searchsorted(tick_of, np.arange(TICKS_PER_DAY + 1))
+        relations, unknown, pending = (
+            self.state.relations, self.state.unknown, self.state.pending
+        )  # fmt: skip
+        done: list[TickOutcome] = []
+        happened: list[Purchases] = []
+        for tick in range(TICKS_PER_DAY):
+            now_s = start_s + tick * TICK_S
+            # 1. the platform learns what became known during the last tick
+            known = unknown.known_s <= now_s
+            bought = pending.event_s <= now_s
+            happened.append(pending.take(bought))
+            ranker.observe(unknown.take(known), happened[-1], now_s)
+            unknown, pending = unknown.take(~known), pending.take(~bought)
+            # 2. the sessions of this tick run, each to its end
+            part = sessions.take(slice(bounds[tick], bounds[tick + 1]))
+            if not len(part):
+                continue
+            walk = Walk(scene, self.response, relations, catalogue, ranker, self.seed)
+            shown = _run_sessions(walk, part, chunks)
+            if not shown:
+                continue
+            # 3. what follows from each stay is drawn, and the bonds move on
+            outcome = settle(scene, self.response, part, Shown.concat(shown), self.seed)
+            done.append(outcome)
+            relations = _bond(relations, outcome.impressions)
+            unknown = Impressions.concat([unknown, outcome.impressions])
+            pending = _by_event(Purchases.concat([pending, outcome.purchases]))
+        # purchases between the last tick and midnight belong to this day's file
+        end_s = start_s + DAY_S
+        late = pending.event_s <= end_s
+        # the first tick's events before midnight were written yesterday
+        today = _by_event(Purchases.concat([*happened, pending.take(late)]))
+        self.state = State(day + 1, relations, unknown, pending)
+        return DayRecord(
+            day=day,
+            impressions=Impressions.concat(
+                [Impressions.empty(), *(o.impressions for o in done)]
+            ),
+            truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
+            purchases=today.take(today.event_s > start_s),
+            on_air=scene.on_air,
+            catalogue=catalogue,
+        )
+
+    def _solve_response(self) -> Response:
+        scene = self.scene(0)
+        u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))
+        mood = self.config.session.mood_sigma * ndtri(u[2])
+        return reference_response(scene, u[0], u[1], mood)
+
+    def _initial_follows(self) -> Relations:
+        """Follow sets of the users of day 0, drawn by popularity."""
+        users = np.flatnonzero(self.population.users.joined_day == 0)
+        streamers = np.flatnonzero(self.population.streamers.joined_day == 0)
+        mean = self.config.population.initial_follows
+        slots = np.arange(_MOST_INITIAL_FOLLOWS)[None, :]
+        u = uniforms(self.seed, Purpose.USER, users[:, None], 3, slots, 0)
+        chosen = u[0] < min(mean / _MOST_INITIAL_FOLLOWS, 1.0)
+        user = np.broadcast_to(users[:, None], chosen.shape)[chosen]
+        weight = np.sqrt(self.population.streamers.popularity[streamers])
+        streamer = streamers[pick(weight, u[1][chosen])]
+        n = len(user)
+        return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
+
+
+def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Shown]:
+    shown: list[Shown] = []
+    for rows in np.array_split(np.arange(len(sessions)), chunks):
+        for scenario in range(len(SCENARIOS)):
+            own = rows[sessions.scenario[rows] == scenario]
+            if not len(own):
+                continue
+            run = walk.swipes if scenario == SWIPE else walk.lists
+            for part in run(sessions.take(own), scenario):
+                shown.append(replace(part, session=own[part.session].astype(np.int32)))
+    return shown
+
+
+def _bond(relations: Relations, impressions: Impressions) -> Relations:
+    rows = np.flatnonzero(impressions.view | impressions.follow)
+    met = impressions.take(rows)
+    return relations.add(met.user_id, met.streamer_id, met.view.astype(np.float32), met.follow)
+
+
+def _by_event(purchases: Purchases) -> Purchases:
+    order = np.lexsort((purchases.streamer_id, purchases.request_id, purchases.event_s))
+    return purchases.take(order)
