@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +74,11 @@ class Log:
         end_s = manifest["days"] * manifest["day_s"]
         return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"])
 
+    @classmethod
+    def nothing(cls, tick_s: float, day_s: float) -> Log:
+        """Return the log of a platform that has not opened yet."""
+        return cls(Path(), 0.0, 0.0, 0.0, tick_s, day_s)
+
     def as_of(self, t_s: float) -> Log:
         """Return the log as it was known at `t_s`; never later than it already is.
 
@@ -116,8 +120,18 @@ class Log:
             parts.append(truth.take(self._selected(shown, self.start_s, self.end_s)))
         return _concat(TruthRows, parts)
 
+    def sessions_to_their_end(self, day: int) -> Impressions:
+        """Return all that the sessions of `day` showed, also what came after `as_of_s`.
+
+        For evaluation only, like `truth`.
+        """
+        rows: Impressions = self._read_day("impressions", day, Impressions)
+        return rows
+
     def catalogue(self) -> Catalogue:
         """Return the observed features of everyone who had appeared by `as_of_s`."""
+        if self.as_of_s <= 0:
+            return Catalogue.empty()
         return self._catalogue_of(max(int(np.ceil(self.as_of_s / self.day_s)) - 1, 0))
 
     def ticks(self) -> Iterator[Tick]:
@@ -163,12 +177,7 @@ class Log:
 
     @property
     def _last_day(self) -> int:
-        return int(np.ceil(min(self.as_of_s, self._written_s) / self.day_s))
-
-    @cached_property
-    def _written_s(self) -> float:
-        manifest = read_manifest(self.folder)
-        return float(manifest["days"] * manifest["day_s"])
+        return int(np.ceil(self.as_of_s / self.day_s))
 
     def _selected(
         self, rows: Impressions, start_s: float, end_s: float

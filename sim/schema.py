@@ -157,7 +157,7 @@ class Purchases(_Columns):
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(_Columns):
     """Observed entity features as a platform holds them; row i describes the entity with id i.
 
     Bands and tiers are small integers from 0. Ids grow with arrivals and are never reused.

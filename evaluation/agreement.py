@@ -1,0 +1,86 @@
+"""Agreement of orders: do offline metrics order policies as deployment does, sampled as full?
+
+Kendall's tau-b over policies (Kendall, "A new measure of rank correlation", Biometrika 1938),
+with the exact null distribution for the p-value where there are no ties.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import pandas as pd
+from scipy.stats import kendalltau
+
+from evaluation.leaderboard import goodness
+
+MIN_POLICIES = 3
+"""Fewer policies have no order worth a correlation."""
+
+_SAMPLED = re.compile(r"/s\d+$")
+
+
+def online_agreement(offline: pd.DataFrame, lift: pd.Series) -> pd.DataFrame:
+    """Return how far each offline metric orders policies as their online lift does.
+
+    Args:
+        offline: columns policy, metric, estimate.
+        lift: online lift (share) indexed by policy; the control takes part with 0.
+
+    Returns:
+        Columns metric, tau in [-1, 1], p_value (two-sided, no association), policies (count), best
+        agreement first. Metrics known for fewer than MIN_POLICIES policies, or equal for all of
+        them, are left out.
+    """
+    rows: list[tuple[str, float, float, int]] = []
+    for metric, part in offline.groupby("metric", sort=True):
+        values = goodness(str(metric), part.set_index("policy")["estimate"]).dropna()
+        both = values.index.intersection(lift.dropna().index)
+        if len(both) < MIN_POLICIES:
+            continue
+        result = kendalltau(values.loc[both].to_numpy(), lift.loc[both].to_numpy())
+        if not pd.isna(result.statistic):
+            rows.append((str(metric), float(result.statistic), float(result.pvalue), len(both)))
+    table = pd.DataFrame(rows, columns=["metric", "tau", "p_value", "policies"])
+    ordered = table.sort_values(["tau", "metric"], ascending=[False, True])
+    return ordered.reset_index(drop=True)
+
+
+def sampled_pairs(metrics: list[str]) -> list[tuple[str, str]]:
+    """Return (full, sampled) names for every sampled metric whose full version is there too."""
+    full = [(_SAMPLED.sub("", name), name) for name in metrics if _SAMPLED.search(name)]
+    return [(base, name) for base, name in full if base in metrics]
+
+
+def beside(offline: pd.DataFrame, full: str, sampled: str) -> pd.DataFrame:
+    """Put a full metric and its sampled version side by side.
+
+    Args:
+        offline: columns policy, metric, estimate.
+        full: name of the full metric.
+        sampled: name of the sampled metric.
+
+    Returns:
+        Columns policy, full, sampled (metric units), full_rank, sampled_rank (1 best, ties share
+        the mean rank), best by the full metric first; policies that have both.
+    """
+    wide = offline.pivot(index="policy", columns="metric", values="estimate")
+    table = wide[[full, sampled]].dropna().set_axis(["full", "sampled"], axis=1)
+    for column in ("full", "sampled"):
+        good = goodness(full, table[column])
+        table[f"{column}_rank"] = good.rank(ascending=False)
+    ordered = table.reset_index().sort_values(["full_rank", "policy"])
+    return ordered.reset_index(drop=True).rename_axis(columns=None)
+
+
+def flips(pairs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs of policies that the sampled metric puts the other way round.
+
+    Args:
+        pairs: what `beside` returned.
+
+    Returns:
+        (better by the full metric, better by the sampled one), best first; ties are no flips.
+    """
+    rows = list(zip(pairs["policy"], pairs["full_rank"], pairs["sampled_rank"], strict=True))
+    return [(str(a[0]), str(b[0])) for a, b in combinations(rows, 2) if a[1] < b[1] and a[2] > b[2]]

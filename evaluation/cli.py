@@ -1,0 +1,319 @@
+"""The command `swipelab VERB ...`: a dispatcher over Hydra applications and a few plain verbs.
+
+Errors that a user can cause end in one line on stderr and exit code 2, interruption in 130, and
+errors of ours in one line and 1; SWIPELAB_DEBUG=1 or HYDRA_FULL_ERROR=1 shows the traceback.
+Heavy modules are imported inside the verbs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+swipelab VERB [options]
+
+  study [-m] [name=value ...]     simulate -> train -> judge -> report; -m sweeps
+  simulate [-m] [name=value ...]  write the logs of a world, and nothing else
+  report [out=DIR]                render the page of a study again (default reports/latest)
+  leaderboard [PATH ...]          collect studies into one table (default outputs reports/latest)
+  check module:Class | NAME       does a policy keep the contract? one message per failure
+  doctor                          versions, threads, device, plug-ins, conflicts
+
+Names that study and simulate share:
+  world=PRESET  seed=N  days=N  out=DIR        and for study:  policy=NAME[,NAME...]
+  experiment=PRESET
+
+  swipelab study experiment=quickstart         what `make run` runs
+  swipelab study policy=popularity,dbmtl       one study that compares both
+  swipelab study -m policy=dbmtl,rui3 seed=0,1 a sweep of four studies
+  swipelab VERB --help                         every option of a verb
+"""
+
+REPORT_HELP = """\
+swipelab report [out=DIR]    render DIR/index.html again from DIR/results.parquet
+
+  out=DIR    a study folder; default reports/latest
+"""
+
+LEADERBOARD_HELP = """\
+swipelab leaderboard [PATH ...]    collect studies into one table, with intervals
+
+  PATH    a study folder, or any folder above some; default outputs and reports/latest
+"""
+
+CHECK_HELP = """\
+swipelab check module:Class | NAME    run the conformance suite on a policy
+
+  module:Class    a class on the Python path or in this folder, built with its defaults
+  NAME            a policy of conf/policy or of a plug-in, built with its preset
+"""
+
+DOCTOR_HELP = """\
+swipelab doctor    show versions, threads, device, plug-ins and conflicts; exit code 1 on a problem
+"""
+
+SUSPECTS = ("sim", "policies", "conf")
+"""Our other top-level names, which another package on the path could hide."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: what stands after `swipelab`; None takes the process's own.
+
+    Returns:
+        Exit code: 0 done, 1 our error, 2 the user's error, 130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except KeyboardInterrupt:
+        _complain("interrupted; the same command goes on from here")
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if _debugging():
+            raise
+        return _report_error(error)
+
+
+def shadowed() -> list[str]:
+    """Return one line for each of our packages that another one on the path hides."""
+    root = Path(__file__).resolve().parent.parent
+    lines = []
+    for name in SUSPECTS:
+        spec = importlib.util.find_spec(name)
+        place = Path(spec.origin).resolve() if spec and spec.origin else None
+        if place is None or place.parent.parent != root:
+            lines.append(
+                f"package {name!r} is {place or 'missing'}, not {root / name}; "
+                "run `swipelab` rather than `python -m`, or rename the other package"
+            )
+    return lines
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    verb, rest = given[0], given[1:]
+    if verb not in VERBS:
+        _complain(f"error: verb {verb!r} is unknown; allowed: {', '.join(VERBS)}")
+        return 2
+    run, text = VERBS[verb]
+    if text and any(flag in rest for flag in ("-h", "--help")):
+        sys.stdout.write(text)
+        return 0
+    for line in shadowed():
+        _complain(f"error: {line}")
+        return 2
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that a folder here named like one of ours hides nothing
+        sys.path.append(here)
+    return run(rest)
+
+
+def _study(rest: list[str]) -> int:
+    return _hydra("study", rest, study_job)
+
+
+def _simulate(rest: list[str]) -> int:
+    return _hydra("simulate", rest, simulate_job)
+
+
+def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int:
+    """Check every job of the command, then hand it to Hydra."""
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    from evaluation.overrides import composed, with_policies
+    from policies import registry
+    from sim.config import ConfigError
+
+    rest = sorted(rest, key=lambda text: text not in ("-m", "--multirun"))  # Hydra wants it first
+    flags, unknown = get_args_parser().parse_known_args(rest)
+    for flag in unknown:
+        raise ConfigError(f"flag {flag!r} is unknown; allowed: -m, --cfg job, --help, --hydra-help")
+    only_shows = flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion
+    rest = with_policies(rest, flags.multirun)
+    registry.register(load=not only_shows)
+    if not only_shows:
+        from evaluation import settings
+
+        checked = settings.study_settings if verb == "study" else settings.simulate_settings
+        overrides = with_policies(flags.overrides, flags.multirun)
+        for config in composed(verb, overrides, flags.multirun, flags.config_dir):
+            checked(config, swept=flags.multirun)
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"swipelab {verb}", *rest]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors to us instead of printing tracebacks
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://conf", config_name=verb)(job)()
+    finally:
+        sys.argv = before[0]
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before[1] is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]
+    return 0
+
+
+def study_job(config: DictConfig) -> None:
+    """Run one study; Hydra calls it once, or once per job of a sweep."""
+    with _ErrorsInOneLine():
+        from rich.console import Console
+
+        from evaluation.leaderboard import collect, show
+        from evaluation.report import render
+        from evaluation.settings import study_settings
+        from evaluation.study import run_study
+
+        settings = study_settings(config, swept=_is_swept())
+        run_study(settings)
+        page = render(settings.out)
+        show(collect([settings.out]), Console())
+        sys.stdout.write(f"{page}\n")
+
+
+def simulate_job(config: DictConfig) -> None:
+    """Write one log; Hydra calls it once, or once per job of a sweep."""
+    with _ErrorsInOneLine():
+        from evaluation.settings import simulate_settings
+        from evaluation.study import simulate_log
+
+        sys.stdout.write(f"{simulate_log(simulate_settings(config, swept=_is_swept()))}\n")
+
+
+def _is_swept() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _report(rest: list[str]) -> int:
+    from evaluation.report import render
+    from sim.config import ConfigError
+
+    out = "reports/latest"
+    for text in rest:
+        name, equals, value = text.partition("=")
+        if name != "out" or not equals or not value:
+            raise ConfigError(f"report argument {text!r}; allowed: out=DIR")
+        out = value
+    sys.stdout.write(f"{render(Path(out))}\n")
+    return 0
+
+
+def _leaderboard(rest: list[str]) -> int:
+    from rich.console import Console
+
+    from evaluation.leaderboard import collect, show
+    from sim.config import ConfigError
+
+    paths = [Path(text) for text in rest]
+    if not paths:
+        usual = (Path("outputs"), Path("reports/latest"))
+        paths = [path for path in usual if any(path.rglob("results.parquet"))]
+        if not paths:
+            raise ConfigError("PATH: no study in outputs or reports/latest; allowed: study folders")
+    show(collect(paths), Console())
+    return 0
+
+
+def _check(rest: list[str]) -> int:
+    from policies import registry
+    from policies.checks import CheckError, check_policy
+    from sim.config import ConfigError, build
+
+    if len(rest) != 1:
+        raise ConfigError(f"check arguments {rest}; allowed: one module:Class or policy name")
+    (name,) = rest
+    node = registry.node(registry.add(name) if ":" in name else name)
+    registry.check_node(name, node)
+
+    def policy() -> object:
+        return build(node)
+
+    policy.__qualname__ = name
+    try:
+        check_policy(policy)
+    except CheckError as error:
+        _complain(str(error))
+        return 1
+    sys.stdout.write(f"{name} keeps the contract\n")
+    return 0
+
+
+def _doctor(rest: list[str]) -> int:
+    from evaluation.doctor import examine
+    from sim.config import ConfigError
+
+    if rest:
+        raise ConfigError(f"doctor arguments {rest}; allowed: none")
+    findings = examine(Path.cwd())
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark = "PROBLEM" if finding.is_problem else "ok"
+        sys.stdout.write(f"{mark:<8}{finding.subject:<{width + 2}}{finding.text}\n")
+    return int(any(finding.is_problem for finding in findings))
+
+
+class _ErrorsInOneLine:
+    """Ends the process with our line and code, before Hydra adds lines of its own."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Turn an error into a line and SystemExit."""
+        if isinstance(error, Exception) and not _debugging():
+            raise SystemExit(_report_error(error))
+
+
+def _report_error(error: Exception) -> int:
+    """Write one line on an error and return the exit code."""
+    from evaluation.overrides import HYDRA_ERRORS, one_line
+    from evaluation.results import ResultsError
+    from evaluation.study_folder import ReportError
+    from sim.config import ConfigError
+    from sim.log import LogError
+
+    expected = (ConfigError, LogError, ReportError, ResultsError, OSError, *HYDRA_ERRORS)
+    if isinstance(error, expected):
+        _complain(f"error: {one_line(error)}")
+        return 2
+    kind = type(error).__name__
+    _complain(f"error: {kind}: {one_line(error)} (not expected; SWIPELAB_DEBUG=1 shows where)")
+    return 1
+
+
+def _debugging() -> bool:
+    return os.environ.get("SWIPELAB_DEBUG") == "1" or _ASKED_FOR_TRACEBACKS
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+_ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "study": (_study, ""),
+    "simulate": (_simulate, ""),
+    "report": (_report, REPORT_HELP),
+    "leaderboard": (_leaderboard, LEADERBOARD_HELP),
+    "check": (_check, CHECK_HELP),
+    "doctor": (_doctor, DOCTOR_HELP),
+}
+"""Verb -> what runs it, and its help; Hydra writes the help of its applications."""

@@ -1,0 +1,68 @@
+"""Deploying a policy in a twin of the world: the same users, moments, moods and luck."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.online import UserTotals, user_totals
+from policies.contract import Policy, Privileged
+from policies.rank import Exploration, Server
+from sim.schema import Impressions, Purchases
+from sim.truth import TruthRows
+from sim.world import State, World
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a deployed policy did, per user; pickles."""
+
+    observed: UserTotals
+    """Outcomes seen before the end of the deployment."""
+    ultimate: UserTotals
+    """The same with every purchase that ever comes of it."""
+    impressions: int
+
+
+def deploy(policy: Policy | Privileged, world: World, state: State, days: int) -> Deployment:
+    """Let a fitted policy serve a twin of `world` greedily.
+
+    Args:
+        policy: fitted; has observed the event stream up to `state`.
+        world: gives config and seed; not altered.
+        state: where the twin begins.
+        days: days of the deployment.
+    """
+    twin = World(world.config, world.seed, state)
+    records = list(twin.run(Server(policy, Exploration(kind="greedy")), days))
+    shown = Impressions.concat([r.impressions for r in records])
+    truth = TruthRows.concat([r.truth for r in records])
+    bought = Purchases.concat([r.purchases for r in records])
+    n_users = records[-1].catalogue.n_users
+    objective = world.config.objective
+    return Deployment(
+        observed=user_totals(shown, bought, objective, n_users),
+        ultimate=user_totals(shown, ultimate_purchases(shown, truth), objective, n_users),
+        impressions=len(shown),
+    )
+
+
+def ultimate_purchases(shown: Impressions, truth: TruthRows) -> Purchases:
+    """Return every purchase that the impressions lead to, however late.
+
+    Args:
+        shown: impressions [N].
+        truth: their true side [N], in the same order.
+    """
+    rows = np.flatnonzero(truth.will_purchase)
+    return Purchases(
+        event_s=shown.known_s[rows] + truth.purchase_delay_s[rows],
+        impression_s=shown.time_s[rows],
+        request_id=shown.request_id[rows],
+        user_id=shown.user_id[rows],
+        streamer_id=shown.streamer_id[rows],
+        product_id=shown.product_id[rows],
+        scenario=shown.scenario[rows],
+        amount_cny=truth.amount_cny[rows],
+    )

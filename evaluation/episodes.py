@@ -1,0 +1,114 @@
+"""Waiting for a purchase: episodes from a log, censored at its end, and the truth about them.
+
+An episode opens when the feedback of an engaging impression is complete (the log's `known_s`, from
+which delays count) and closes with the purchase, or unfinished with the end of observation. Axis
+letter: N episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.config import DelayConfig
+from sim.delay import DelayLaw
+from sim.schema import Impressions
+from sim.truth import TruthRows
+
+SHORTEST_S = 1.0
+"""Shorter waits count as this long; parametric delay families need positive durations."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Waiting times from the start of an episode to the purchase, arrays [N]."""
+
+    row: NDArray[np.int64]
+    """Row of the impression in the table that the episodes were taken from."""
+    user_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    duration_s: NDArray[np.float64]
+    """Until the purchase if there is one, else until the end of observation; seconds."""
+    purchased: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Return the number of episodes N."""
+        return len(self.row)
+
+    def take(self, rows: NDArray[np.bool_]) -> Episodes:
+        """Return the episodes where `rows` [N] holds."""
+        return Episodes(
+            self.row[rows],
+            self.user_id[rows],
+            self.scenario[rows],
+            self.duration_s[rows],
+            self.purchased[rows],
+        )
+
+
+@dataclass(frozen=True)
+class ConversionTruth:
+    """The truth about the same episodes."""
+
+    probability: NDArray[np.floating]
+    """[N] probability that the episode ever ends in a purchase."""
+    delay_cdf: Callable[[float], NDArray[np.floating]]
+    """F(W): seconds to P(delay <= W | purchase), [N] or one number for all."""
+
+    def rate(self, horizon_s: float, rows: NDArray[np.bool_]) -> float:
+        """Return the mean of p_i F_i(W) over `rows` [N]; F is 1 for an infinite horizon."""
+        if not rows.any():
+            return float("nan")
+        share = 1.0 if np.isinf(horizon_s) else self.delay_cdf(horizon_s)
+        return float(np.broadcast_to(self.probability * share, rows.shape)[rows].mean())
+
+
+def episodes(
+    impressions: Impressions,
+    as_of_s: float,
+    start: Literal["bag_click", "engage"] = "bag_click",
+) -> Episodes:
+    """Return the episodes that `start` opened, censored at the moment the log speaks of.
+
+    Args:
+        impressions: rows of a log, with the purchases known at `as_of_s`.
+        as_of_s: end of observation, seconds.
+        start: the event that opens an episode.
+    """
+    opened = impressions.bag_click if start == "bag_click" else impressions.engage
+    row = np.flatnonzero(opened & (impressions.known_s < as_of_s))
+    begin = impressions.known_s[row]
+    purchase_s = impressions.purchase_s[row]
+    purchased = purchase_s <= as_of_s  # False for NaN
+    end = np.where(purchased, purchase_s, as_of_s)
+    return Episodes(
+        row.astype(np.int64),
+        impressions.user_id[row],
+        impressions.scenario[row],
+        np.maximum(end - begin, SHORTEST_S),
+        purchased,
+    )
+
+
+def conversion_truth(truth: TruthRows, opened: Episodes, config: DelayConfig) -> ConversionTruth:
+    """Return the truth about episodes that bag clicks opened.
+
+    Args:
+        truth: true side of the impressions that the episodes were taken from, in the same order.
+        opened: the episodes.
+        config: delays of the world that made the log.
+
+    Raises:
+        ValueError: the truth has too few rows for the episodes.
+    """
+    if len(opened) and int(opened.row.max()) >= len(truth):
+        raise ValueError(
+            f"truth has {len(truth)} rows, but an episode comes from row {opened.row.max()}"
+        )
+    own = truth.take(opened.row)
+    law = DelayLaw(config, own.delay_live_share, own.delay_scale_s)
+    return ConversionTruth(own.p_purchase_given_bag, law.cdf)

@@ -1,0 +1,341 @@
+"""Offline judgement: one policy on a held-out log, replayed tick by tick.
+
+At each tick the policy first observes what the platform learnt since the previous one (if it is
+`Updatable`), then scores. A query is a shown row that was engaged with (click on a list, effective
+view in the swipe); its streamer is ranked among all rooms on air that the request could have shown.
+Other positives of the same request count as candidates. Probabilities are judged on all shown rows
+against the labels that the log holds, so `purchase` is judged on purchases known by its end.
+
+Every policy meets the same queries, and per-query ranks are kept, so comparisons are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import classification
+from evaluation.intervals import Estimate, clustered_mean, difference, lift
+from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
+from evaluation.results import ALL, Row, Subject
+from evaluation.sampled import expected_values, sampled_name
+from policies.contract import Policy, Privileged, Probabilistic, Updatable, is_privileged
+from sim.rng import philox4x32
+from sim.schema import PAD, SCENARIOS, TARGETS, Requests
+
+if TYPE_CHECKING:
+    from sim.log import Log, Tick
+    from sim.truth import RequestTruth
+
+TruthSource = Callable[[Requests], "RequestTruth | None"]
+"""Gives the truth about logged requests, or None where it is not to be had."""
+
+_BLOCK_ROWS = 512
+"""Requests scored at once: bounds memory, and keeps [B, C] tables in cache."""
+_STREAM = 0x515545
+"""Second word of the Philox key that picks queries where there are too many."""
+
+
+@dataclass(frozen=True)
+class OfflineProtocol:
+    """What is measured.
+
+    Raises:
+        MetricError: a metric is unknown, or a number is below 1.
+    """
+
+    metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr", "query_auc")
+    sampled_m: tuple[int, ...] = (20, 100)
+    """Numbers of sampled negatives, without replacement."""
+    max_queries_per_tick: int | None = None
+    """Judge at most this many queries a tick, picked by request id; None judges all."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in self.metrics:
+            RankMetric.parse(name)
+        if any(m < 1 for m in self.sampled_m):
+            raise MetricError(f"sampled_m is {self.sampled_m}; every number must be at least 1")
+        limit = self.max_queries_per_tick
+        if limit is not None and limit < 1:
+            raise MetricError(f"max_queries_per_tick is {limit}; it must be at least 1, or null")
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Where each positive stands among all rooms on air, arrays [Q]."""
+
+    request_id: NDArray[np.int64]
+    streamer_id: NDArray[np.int32]
+    user_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    ranks: Ranks
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted probabilities and labels of all shown rows."""
+
+    targets: tuple[str, ...]
+    """The P targets that the policy predicts."""
+    probability: NDArray[np.float32]
+    """[P, N]."""
+    label: NDArray[np.float32]
+    """[P, N]."""
+    user_id: NDArray[np.int32]
+    """[N]."""
+    scenario: NDArray[np.int8]
+    """[N]."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One policy on one log, before any averaging; pickles."""
+
+    n_users: int
+    """Number of users U; ids of users are below it."""
+    queries: Queries
+    predictions: Predictions | None
+    """None where the policy predicts no probabilities."""
+
+
+def judge(
+    policy: Policy | Privileged,
+    log: Log,
+    protocol: OfflineProtocol,
+    *,
+    fitted_until_s: float,
+    truth_for: TruthSource | None = None,
+) -> Judgement | None:
+    """Replay a held-out log through a fitted policy.
+
+    Args:
+        policy: fitted; follows the log if `Updatable`, so it is changed by the call.
+        log: the held-out part, such as the last day.
+        protocol: what is measured.
+        fitted_until_s: `as_of_s` of the log it was fitted on: what was known by then is not
+            observed a second time.
+        truth_for: source of the truth for a privileged policy.
+
+    Returns:
+        The judgement; None where the policy is privileged and the truth is not to be had.
+
+    Raises:
+        MetricError: scores or probabilities have a wrong shape, are not finite, or lie outside
+            [0, 1].
+    """
+    n_users = log.catalogue().n_users
+    queries: list[Queries] = []
+    predictions: list[Predictions] = []
+    for tick in log.ticks():
+        if isinstance(policy, Updatable):
+            known = tick.known.take(tick.known.known_s > fitted_until_s)
+            bought = tick.purchases.take(tick.purchases.event_s > fitted_until_s)
+            policy.observe(known, bought, tick.now_s)
+        ranked = _rank_tick(policy, tick, protocol, truth_for)
+        if ranked is None:
+            return None
+        queries.append(ranked)
+        if isinstance(policy, Probabilistic):
+            predictions.append(_predict_tick(policy, tick))
+    return Judgement(n_users, _stack_queries(queries), _stack_predictions(predictions))
+
+
+def estimates(
+    judgement: Judgement, protocol: OfflineProtocol
+) -> dict[tuple[str, str], Estimate]:
+    """Return {(metric, scenario): estimate clustered by user} of one judgement."""
+    out: dict[tuple[str, str], Estimate] = {}
+    queries, users = judgement.queries, judgement.n_users
+    values = {"tie_rate": queries.ranks.tied}
+    for metric in map(RankMetric.parse, protocol.metrics):
+        values[metric.name] = metric.values(queries.ranks)
+        for m in protocol.sampled_m:
+            values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
+    for name, value in values.items():
+        for scenario, rows in _scopes(queries.scenario):
+            out[name, scenario] = clustered_mean(value[rows], queries.user_id[rows], users)
+    if judgement.predictions is not None:
+        _add_classification(out, judgement.predictions, users)
+    return out
+
+
+def level_rows(subject: Subject, judgement: Judgement, protocol: OfflineProtocol) -> list[Row]:
+    """Return one offline row per metric and scenario."""
+    return [
+        subject.level(metric, "offline", estimate.interval(), scenario=scenario)
+        for (metric, scenario), estimate in estimates(judgement, protocol).items()
+    ]
+
+
+def comparison_rows(
+    subject: Subject,
+    judgement: Judgement,
+    control: str,
+    control_judgement: Judgement,
+    protocol: OfflineProtocol,
+) -> list[Row]:
+    """Return the paired difference and relative lift per metric and scenario that both have.
+
+    Raises:
+        MetricError: the two were not judged on the same queries.
+    """
+    same = all(
+        np.array_equal(
+            getattr(judgement.queries, name), getattr(control_judgement.queries, name)
+        )
+        for name in ("request_id", "streamer_id")
+    )
+    if not same or judgement.n_users != control_judgement.n_users:
+        raise MetricError(
+            f"{subject.policy} and {control} were not judged on the same queries; "
+            "a paired comparison needs one log and one protocol"
+        )
+    base = estimates(control_judgement, protocol)
+    rows = []
+    for (metric, scenario), treated in estimates(judgement, protocol).items():
+        if (metric, scenario) in base:
+            pair = treated, base[metric, scenario]
+            gap, gain = difference(*pair).interval(), lift(*pair).interval()
+            rows.append(subject.difference(metric, "offline", gap, control, scenario=scenario))
+            rows.append(subject.lift(metric, "offline", gain, control, scenario=scenario))
+    return rows
+
+
+def _rank_tick(
+    policy: Policy | Privileged,
+    tick: Tick,
+    protocol: OfflineProtocol,
+    truth_for: TruthSource | None,
+) -> Queries | None:
+    requests, request, column = tick.requests()
+    rows = _pick(np.flatnonzero(tick.shown.engage), tick.shown.request_id, protocol)
+    needed, own = np.unique(request[rows], return_inverse=True)
+    subset = requests.take(needed)
+    parts: list[Ranks] = []
+    order: list[NDArray[np.int64]] = []
+    for block in subset.blocks(_BLOCK_ROWS):
+        batch = subset.take(block)
+        scores = _score(policy, batch, truth_for)
+        if scores is None:
+            return None
+        inside = np.flatnonzero((own >= block.start) & (own < block.stop))
+        position = column[rows[inside]]
+        parts.append(rank_positives(scores, batch.mask, own[inside] - block.start, position))
+        order.append(inside)
+    if order:  # back from request order to row order
+        rows = rows[np.concatenate(order)]
+    shown = tick.shown
+    return Queries(
+        shown.request_id[rows],
+        shown.streamer_id[rows],
+        shown.user_id[rows],
+        shown.scenario[rows],
+        Ranks.concat(parts),
+    )
+
+
+def _pick(
+    rows: NDArray[np.int64], request_id: NDArray[np.int64], protocol: OfflineProtocol
+) -> NDArray[np.int64]:
+    limit = protocol.max_queries_per_tick
+    if limit is None or len(rows) <= limit:
+        return rows
+    wide = request_id[rows].astype(np.uint64)
+    low, high = wide & np.uint64(0xFFFFFFFF), wide >> np.uint64(32)
+    # Rows of one request share its draw; the stable sort keeps them together and in order.
+    draw = philox4x32((low, high, 0, 0), (0, _STREAM))[0]
+    return np.sort(rows[np.argsort(draw, kind="stable")[:limit]])
+
+
+def _score(
+    policy: Policy | Privileged, batch: Requests, truth_for: TruthSource | None
+) -> NDArray[np.floating] | None:
+    if is_privileged(policy):
+        truth = None if truth_for is None else truth_for(batch)
+        if truth is None:
+            return None
+        return cast("Privileged", policy).score_with_truth(batch, truth)
+    return cast("Policy", policy).score(batch)
+
+
+def _predict_tick(policy: Probabilistic, tick: Tick) -> Predictions:
+    requests, rows = tick.slates()
+    shown = tick.shown
+    real = rows != PAD
+    by_target: dict[str, NDArray[np.float32]] = {}
+    for block in requests.blocks(_BLOCK_ROWS):
+        batch = requests.take(block)
+        for target, table in policy.predict(batch).items():
+            if target not in TARGETS:
+                allowed = ", ".join(TARGETS)
+                raise MetricError(f"predicted target {target!r} is unknown; allowed: {allowed}")
+            if table.shape != batch.mask.shape:
+                raise MetricError(
+                    f"predictions of {target!r} have shape {table.shape}; "
+                    f"expected [B, C] = {batch.mask.shape}"
+                )
+            column = by_target.setdefault(target, np.full(len(shown), np.nan, np.float32))
+            column[rows[block][real[block]]] = table[real[block]]
+    targets = tuple(target for target in TARGETS if target in by_target)
+    empty = np.empty((0, len(shown)), dtype=np.float32)
+    return Predictions(
+        targets,
+        np.stack([by_target[t] for t in targets]) if targets else empty,
+        np.stack([shown.target(t) for t in targets]) if targets else empty,
+        shown.user_id,
+        shown.scenario,
+    )
+
+
+def _add_classification(
+    out: dict[tuple[str, str], Estimate], predictions: Predictions, users: int
+) -> None:
+    for index, target in enumerate(predictions.targets):
+        for scenario, rows in _scopes(predictions.scenario):
+            p, y = predictions.probability[index][rows], predictions.label[index][rows]
+            user = predictions.user_id[rows]
+            out[f"logloss/{target}", scenario] = classification.log_loss(p, y, user, users)
+            out[f"pcoc/{target}", scenario] = classification.pcoc(p, y, user, users)
+            if target == "watch":  # a share of the cap, not a class
+                continue
+            out[f"auc/{target}", scenario] = classification.auc(p, y, user, users)
+            grouped = classification.gauc(p, y, user, users)
+            out[f"gauc/{target}", scenario] = grouped.estimate
+            out[f"gauc_dropped_users/{target}", scenario] = grouped.dropped
+
+
+def _scopes(scenario: NDArray[np.int8]) -> list[tuple[str, NDArray[np.bool_]]]:
+    everything = np.ones(len(scenario), dtype=np.bool_)
+    own = [(name, scenario == code) for code, name in enumerate(SCENARIOS)]
+    return [*own, (ALL, everything)]
+
+
+def _stack_queries(parts: list[Queries]) -> Queries:
+    return Queries(
+        np.concatenate([np.empty(0, np.int64), *(p.request_id for p in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(p.streamer_id for p in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(p.user_id for p in parts)]),
+        np.concatenate([np.empty(0, np.int8), *(p.scenario for p in parts)]),
+        Ranks.concat([p.ranks for p in parts]),
+    )
+
+
+def _stack_predictions(parts: list[Predictions]) -> Predictions | None:
+    filled = [p for p in parts if p.targets]
+    if not filled:
+        return None
+    targets = filled[0].targets
+    if any(p.targets != targets for p in filled):
+        raise MetricError("the policy predicts other targets at some ticks than at others")
+    return Predictions(
+        targets,
+        np.concatenate([p.probability for p in filled], axis=1),
+        np.concatenate([p.label for p in filled], axis=1),
+        np.concatenate([p.user_id for p in filled]),
+        np.concatenate([p.scenario for p in filled]),
+    )

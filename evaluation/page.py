@@ -1,0 +1,51 @@
+"""The parts that the study page is made of: chapters with words, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import plotly.graph_objects as go
+
+from evaluation.wording import Cell
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of numbers, aligned to the right but for the columns of words."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    words: frozenset[int] = frozenset({0})
+    """Columns of words, aligned to the left."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures that change together when the reader chooses an option."""
+
+    key: str
+    """Prefix of the ids of the places."""
+    label: str
+    """What is chosen."""
+    options: tuple[str, ...]
+    places: tuple[str, ...]
+    """Heading of each place; "" for none."""
+    drawn: Mapping[str, Sequence[go.Figure | None]]
+    """Option to one figure per place; None leaves a place empty for that option."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One section of the page."""
+
+    key: str
+    title: str
+    lead: str
+    """One or two sentences: what is to be seen."""
+    panels: tuple[Panel, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """Caption to table; folded away under the figures, but for those of `open_tables`."""
+    open_tables: frozenset[str] = frozenset()
+    finding: str = ""
+    """The sentence for the summary on top of the page, "" where there is nothing to say."""

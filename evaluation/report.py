@@ -1,0 +1,146 @@
+"""The study page: one self-contained HTML file, drawn from what a study left in its folder.
+
+Equal input gives equal bytes: nothing of the moment (time, host, random ids) enters the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from evaluation import chapters, drawing, wording
+from evaluation.conversion import conversion
+from evaluation.leaderboard import board, pooled
+from evaluation.page import Chapter
+from evaluation.palette import inks
+from evaluation.study_folder import ReportError as ReportError
+from evaluation.study_folder import StudyFolder, open_folder
+
+PAGE, PICTURE = "index.html", "leaderboard.svg"
+
+
+def render(folder: Path) -> Path:
+    """Write the page of a study.
+
+    Args:
+        folder: study folder with results.parquet; curves.parquet, world.json, environment.json
+            and config.yaml enrich the page where present.
+
+    Returns:
+        Path of the page, `folder`/index.html.
+
+    Raises:
+        ReportError: the folder or its results are missing or broken.
+        OSError: the page cannot be written.
+    """
+    from plotly.offline import get_plotlyjs
+
+    study = open_folder(folder)
+    numbers = pooled(study.rows)
+    table = _one_control(board(study.rows))
+    leaders = chapters.leaderboard(table, numbers)
+    order = list(table["policy"])
+    ink = inks(order)
+    parts = (
+        chapters.scenarios(numbers, order, ink, leaders.control),
+        chapters.offline_online(numbers, ink, leaders.control),
+        chapters.sampling(numbers, ink),
+        conversion(numbers, study.curves),
+    )
+    findings = [leaders.finding, *(part.finding for part in parts)]
+    html = (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            leaders=leaders,
+            ink=ink,
+            chapters=parts,
+            findings=[text for text in findings if text],
+            plots=_plots(parts),
+            dark=dict(drawing.DARK),
+            plotly=Markup(get_plotlyjs()),
+        )
+    )
+    return _write(folder / PAGE, html)
+
+
+def summary_svg(folder: Path) -> Path:
+    """Write the leaderboard as a small static picture, for a README.
+
+    Args:
+        folder: study folder with results.parquet.
+
+    Returns:
+        Path of the picture, `folder`/leaderboard.svg.
+
+    Raises:
+        ReportError: the folder or its results are missing or broken, or nothing was deployed.
+        OSError: the picture cannot be written.
+    """
+    study = open_folder(folder)
+    table = _one_control(board(study.rows))
+    leaders = chapters.leaderboard(table, pooled(study.rows))
+    if not leaders.control:
+        raise ReportError(f"study folder {folder} has no online lift to draw")
+    svg = (
+        _templates()
+        .get_template("leaderboard.svg.j2")
+        .render(leaders=leaders, ink=inks(list(table["policy"])), study=study)
+    )
+    return _write(folder / PICTURE, svg)
+
+
+def _one_control(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the control with the most policies, and the policies that were never deployed."""
+    counts = table.loc[table["control"] != "", "control"].value_counts(sort=False)
+    control = min(counts.index, key=lambda name: (-counts[name], name), default="")
+    return table[table["control"].isin(["", control])].reset_index(drop=True)
+
+
+def _plots(parts: tuple[Chapter, ...]) -> Mapping[str, Mapping[str, list[Any]]]:
+    """Return panel key to option to one plotly specification (or None) per place."""
+    return {
+        panel.key: {
+            option: [None if figure is None else json.loads(figure.to_json()) for figure in drawn]
+            for option, drawn in panel.drawn.items()
+        }
+        for part in parts
+        for panel in part.panels
+    }
+
+
+def _templates() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(
+        lambda name: resources.files("evaluation").joinpath("templates", name).read_text("utf-8")
+    )
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["scenario"] = wording.scenario
+    return environment
+
+
+def _write(path: Path, text: str) -> Path:
+    """Replace a file at once, so that a reader never meets half of it."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+__all__ = ["ReportError", "StudyFolder", "render", "summary_svg"]

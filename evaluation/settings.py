@@ -1,0 +1,241 @@
+"""Settings of a study or of a simulation, checked field by field before any work starts.
+
+The composed config enters here and goes no further: below, everything is typed. A bad value raises
+one line that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from evaluation.folders import require_writable
+from policies import registry
+from policies.rank import Exploration
+from sim.config import ConfigError, Objective, WorldConfig, build
+
+MAX_SEED = 2**31 - 1
+MAX_DAYS = 365
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Names that are also folder names."""
+
+NOT_RESULTS = ("out", "work", "workers")
+"""Settings that change no result; they stay out of the digest."""
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    """Who ranks while the log is written."""
+
+    name: str
+    """Name of the logging policy."""
+    policy: Any
+    """Its config node, for `sim.config.build`."""
+    exploration: Exploration
+    """How its ranking is randomised, so that every propensity is positive."""
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What `swipelab simulate` does."""
+
+    world: WorldConfig
+    seed: int
+    days: int
+    logging: LoggingSettings
+    out: Path
+    """Folder of the log; its place can be written."""
+    config_yaml: str
+    """The whole resolved config, to be stored beside the log."""
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What `swipelab study` does."""
+
+    name: str
+    world: WorldConfig
+    seed: int
+    """World seed, which also seeds training."""
+    days: int
+    """Logged days."""
+    deploy_days: int
+    """Days for which each policy runs in a twin of the world."""
+    policies: Mapping[str, Any]
+    """Config node of each policy by name, in the order asked for, for `sim.config.build`; the
+    control is among them."""
+    control: str
+    logging: LoggingSettings
+    objective: Objective
+    sampled_m: int
+    """Negatives of the sampled metrics."""
+    ks: tuple[int, ...]
+    """Cut-offs of the ranking metrics, ascending."""
+    workers: int
+    """Processes; no result depends on it."""
+    out: Path
+    """Folder of the results; its place can be written."""
+    work: Path
+    """Cache from which an interrupted study goes on; its place can be written."""
+    config_yaml: str
+    """The whole resolved config, to be stored beside the results."""
+
+    @property
+    def simulation(self) -> SimulationSettings:
+        """The log that the study needs; `out` is the study's own."""
+        return SimulationSettings(
+            self.world, self.seed, self.days, self.logging, self.out, self.config_yaml
+        )
+
+
+def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
+    """Check the composed config of a study.
+
+    Args:
+        config: composition of `conf/study.yaml`; not altered.
+        swept: the study is one of a sweep, whose jobs each get their own folder inside `out`.
+
+    Raises:
+        ConfigError: a value is not usable, a policy does not import, a folder cannot be written.
+    """
+    config = config.copy()
+    name = _name(config, "name")
+    control = _name(config, "control")
+    if not isinstance(config.get("policies"), DictConfig) or not config.policies:
+        raise ConfigError(f"policy = []; allowed: at least one of {', '.join(registry.names())}")
+    with open_dict(config):
+        if control not in config.policies:
+            config.policies[control] = _node("control", control)
+    _question(config)
+    logging = _logging(config)
+    policies = {str(key): config.policies[key] for key in config.policies}
+    for key, node in policies.items():
+        if not NAME.fullmatch(key):
+            raise ConfigError(f"policies.{key}: odd name; allowed: letters, digits, _ - .")
+        registry.check_node(f"policies.{key}", node)
+    label = "+".join(policies) if len(policies) <= 4 else f"{len(policies)}policies"
+    settings = StudySettings(
+        name=name,
+        world=_built(config, "world", WorldConfig),
+        seed=_integer(config, "seed", 0, MAX_SEED),
+        days=_integer(config, "days", 2, MAX_DAYS),
+        deploy_days=_integer(config, "deploy_days", 1, MAX_DAYS),
+        policies={key: _detached(config, f"policies.{key}") for key in policies},
+        control=control,
+        logging=logging,
+        objective=_built(config, "objective", Objective),
+        sampled_m=_integer(config, "sampled_m", 1, 100_000),
+        ks=_integers(config, "ks", 1, 1000),
+        workers=_integer(config, "workers", 1, 256),
+        out=_out(config, Path("outputs") / name, f"{label}-seed{config.seed}", swept),
+        work=_path(config, "work"),
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+    require_writable(settings.out, "out")
+    require_writable(settings.work, "work")
+    return settings
+
+
+def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSettings:
+    """Check the composed config of a simulation; arguments and errors as in `study_settings`."""
+    config = config.copy()
+    world: WorldConfig = _built(config, "world", WorldConfig)
+    settings = SimulationSettings(
+        world=world,
+        seed=_integer(config, "seed", 0, MAX_SEED),
+        days=_integer(config, "days", 1, MAX_DAYS),
+        logging=_logging(config),
+        out=_out(config, Path("outputs/logs"), f"{world.name}-seed{config.seed}", swept),
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+    require_writable(settings.out, "out")
+    return settings
+
+
+def _logging(config: DictConfig) -> LoggingSettings:
+    """Complete `config.logging` by the node of its policy, and check both parts."""
+    name = _name(config, "logging.policy")
+    with open_dict(config):
+        config.logging.arguments = _node("logging.policy", name)
+    registry.check_node("logging.arguments", config.logging.arguments)
+    exploration: Exploration = _built(config, "logging.exploration", Exploration)
+    return LoggingSettings(name, _detached(config, "logging.arguments"), exploration)
+
+
+def _node(field: str, name: str) -> DictConfig:
+    if name not in registry.names():
+        raise ConfigError(f"{field} = {name!r}; allowed: {', '.join(registry.names())}")
+    return registry.node(name)
+
+
+def _detached(config: DictConfig, key: str) -> DictConfig:
+    """Return the node at `key` with its interpolations resolved, so that it can be sent away."""
+    node = OmegaConf.select(config, key)
+    detached = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
+    assert isinstance(detached, DictConfig)
+    return detached
+
+
+def _built(config: DictConfig, key: str, kind: type) -> Any:
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{key} = {node!r}; allowed: a section such as `{key}: {{...}}`")
+    built = build(node)
+    if not isinstance(built, kind):
+        raise ConfigError(f"{key} builds a {type(built).__name__}; allowed: {kind.__name__}")
+    return built
+
+
+def _name(config: DictConfig, key: str) -> str:
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ConfigError(f"{key} = {value!r}; allowed: a name of letters, digits, '_', '-' or '.'")
+    return value
+
+
+def _question(config: DictConfig) -> None:
+    value = config.get("question")
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"question = {value!r}; allowed: a sentence, or null for the usual one")
+
+
+def _integer(config: DictConfig, key: str, low: int, high: int) -> int:
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(f"{key} = {value!r}; allowed: an integer in [{low}, {high}]")
+    return value
+
+
+def _integers(config: DictConfig, key: str, low: int, high: int) -> tuple[int, ...]:
+    values = OmegaConf.select(config, key)
+    good = isinstance(values, ListConfig) and len(values) > 0
+    for value in values if good else ():
+        good = good and isinstance(value, int) and not isinstance(value, bool)
+        good = good and low <= value <= high
+    if not good:
+        shown = list(values) if isinstance(values, ListConfig) else values
+        raise ConfigError(f"{key} = {shown!r}; allowed: a list of integers in [{low}, {high}]")
+    return tuple(sorted(set(values)))
+
+
+def _path(config: DictConfig, key: str) -> Path:
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ConfigError(f"{key} = {value!r}; allowed: a path to a folder")
+    return Path(value).expanduser()
+
+
+def _out(config: DictConfig, default: Path, label: str, swept: bool) -> Path:
+    """Return the output folder: as given, or one of its own for each config."""
+    kept = {key: config[key] for key in config if key not in NOT_RESULTS}
+    text = OmegaConf.to_yaml(OmegaConf.create(kept), resolve=True, sort_keys=True)
+    own = f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    if config.out is None:
+        return default / own
+    return _path(config, "out") / own if swept else _path(config, "out")

@@ -1,0 +1,65 @@
+"""The shared bottom, with its first layer split so that serving computes each side once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from policies.blocks.mlp import MLP, RawLinear
+from policies.columns import Statistics
+from policies.features import PAIR_FIELDS, REFER_CROSSES
+
+
+class SplitBottom(nn.Module):
+    """MLP on [request; streamer; pair], h = ReLU(W_r r + W_s s + W_p p + b), then more layers.
+
+    The position in the slate adds a bias vector in training; position 0 adds nothing, and serving
+    assumes position 0 for every candidate.
+
+    Args:
+        n_request: width of the encoded request.
+        n_streamer: width of the encoded streamer.
+        statistics: moments of the pair columns and the number of positions.
+        widths: widths of the layers, at least one.
+        refer: whether it reads the pair columns that compare candidate and refer.
+    """
+
+    def __init__(
+        self,
+        n_request: int,
+        n_streamer: int,
+        statistics: Statistics,
+        widths: Sequence[int],
+        refer: bool,
+    ) -> None:
+        """Create the layers."""
+        super().__init__()
+        self.n_pair = len(PAIR_FIELDS) if refer else len(PAIR_FIELDS) - len(REFER_CROSSES)
+        self.request = nn.Linear(n_request, widths[0])
+        self.streamer = nn.Linear(n_streamer, widths[0], bias=False)
+        moments = statistics.pair_mean[: self.n_pair], statistics.pair_scale[: self.n_pair]
+        self.pair = RawLinear(*moments, widths[0])
+        self.position = nn.Embedding(statistics.n_positions, widths[0], padding_idx=0)
+        nn.init.zeros_(self.position.weight)
+        self.rest = MLP(widths[0], widths[1:])
+        self.width = widths[-1]
+
+    def forward(
+        self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
+    ) -> Tensor:
+        """Return h float32 [N, width].
+
+        Args:
+            request: [N, widths[0]], the output of `self.request`.
+            streamer: [N, widths[0]], the output of `self.streamer`.
+            pair: [N, P] raw pair columns.
+            position: int32 [N], or None for position 0 everywhere.
+        """
+        base = request + streamer
+        if position is not None:
+            base = base + self.position(position)
+        first = self.pair.add_to(base, pair[:, : self.n_pair])
+        h: Tensor = self.rest(functional.relu(first, inplace=True))
+        return h

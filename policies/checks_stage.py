@@ -1,0 +1,384 @@
+"""Where policies are checked: a small real log, its twin with another future, and the subject.
+
+The log comes from a small world under a random ranker. The twin is the same world until
+`Stage.now_s`, and another ranker afterwards: both logs agree on everything known at that moment,
+and on nothing that happens later.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import functools
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.contract import FitContext, Policy
+from policies.heuristics import Random, Recency
+from policies.rank import Exploration, Server
+from sim.config import WorldConfig, build
+from sim.log import Log
+from sim.log_writer import LogIdentity, LogWriter
+from sim.schema import PAD, Catalogue, Impressions, Purchases, Requests, Supply
+from sim.world import DAY_S, World
+
+TOLERANCE = 1e-5
+"""Largest difference of scores that may come from the order of floating-point sums, relative to
+the largest score (at least 0.01)."""
+
+SEED = 20_240_229
+
+
+class Failure(AssertionError):
+    """A policy does not do what the contract asks.
+
+    Args:
+        expected: what the contract asks.
+        got: what came.
+        fix: what most likely repairs it.
+    """
+
+    def __init__(self, expected: str, got: str, fix: str) -> None:
+        """Store the parts and compose the message."""
+        super().__init__(f"expected {expected}; got {got}; likely fix: {fix}")
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+
+
+class Blocked(AssertionError):
+    """A check cannot be judged before another one passes."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a policy is confronted with."""
+
+    log: Log
+    """Known at `now_s`."""
+    twin: Log
+    """Known at `now_s` in a world whose later events are all different."""
+    now_s: float
+    requests: Requests
+    """Requests of all scenarios after `now_s`, against every room on air."""
+    later: Impressions
+    """Impressions that become known after `now_s`, until `later_s`."""
+    later_purchases: Purchases
+    later_s: float
+
+
+class Subject:
+    """A policy under check; fits lazily, once for each purpose.
+
+    Args:
+        factory: returns a new unfitted policy.
+        stage: what it is confronted with.
+    """
+
+    def __init__(self, factory: Callable[[], Any], stage: Stage) -> None:
+        """Store the factory and an own copy of the stage's records; logs are shared."""
+        self.factory = factory
+        self.stage = replace(
+            stage,
+            requests=copy.deepcopy(stage.requests),
+            later=copy.deepcopy(stage.later),
+            later_purchases=copy.deepcopy(stage.later_purchases),
+        )
+        self.original = stage.requests
+        """The stage's requests, never handed to the policy."""
+        self.records = {name: table.copy() for name, table in records(stage.log).items()}
+        """The log's arrays before any fit."""
+        self._done: dict[str, Any] = {}
+
+    def new(self) -> Any:
+        """Return a new unfitted policy."""
+        try:
+            return self.factory()
+        except Exception as error:
+            raise Blocked("the policy cannot be constructed") from error
+
+    @property
+    def first_fit(self) -> tuple[Any, Any]:
+        """The policy that was fitted first, and what `fit` returned.
+
+        Raises:
+            Failure: `fit` raised.
+        """
+        return self._once("first", lambda: self._fit(self.stage.log))  # type: ignore[no-any-return]
+
+    @property
+    def fitted(self) -> Any:
+        """The policy fitted on the log; never to be altered, see `copy`."""
+        return self._policy("first", self.stage.log)
+
+    @property
+    def again(self) -> Any:
+        """A second policy fitted on the same log with the same seed."""
+        return self._policy("again", self.stage.log)
+
+    @property
+    def unaware(self) -> Any:
+        """A policy fitted on the twin with the same seed."""
+        return self._policy("unaware", self.stage.twin)
+
+    @property
+    def scores(self) -> NDArray[np.floating]:
+        """Scores [B, C] of the stage's requests by `fitted`."""
+        fitted, requests = self.fitted, self.stage.requests
+        try:
+            scores = self._once("scores", lambda: checked_scores(fitted, requests, "any", ""))
+        except Failure as error:
+            raise Blocked("score fails: see score_shape") from error
+        return scores  # type: ignore[no-any-return]
+
+    def copy(self) -> Any:
+        """Return a fitted policy that may be altered."""
+        fitted = self.fitted
+        try:
+            return copy.deepcopy(fitted)
+        except Exception:  # an instance that cannot be copied is legal: fit another one
+            return self._fit(self.stage.log)[0]
+
+    def _policy(self, name: str, log: Log) -> Any:
+        try:
+            return self._once(name, lambda: self._fit(log))[0]
+        except Failure as error:
+            raise Blocked("fit fails: see fit_returns_self") from error
+
+    def _fit(self, log: Log) -> tuple[Any, Any]:
+        policy = self.new()
+        returned = attempt(
+            lambda: policy.fit(log, FitContext(seed=SEED)),
+            "fit(log, context) to work on a small log",
+            "iterate log.ticks(): observe tick.known, learn from tick.slates() and tick.shown",
+        )
+        return policy, returned
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return `make()`, or raise what it raised, as on the first call with this name."""
+        if name not in self._done:
+            try:
+                self._done[name] = make()
+            except (Failure, Blocked) as error:
+                self._done[name] = error
+        if isinstance(self._done[name], Failure | Blocked):
+            raise self._done[name]
+        return self._done[name]
+
+
+def attempt(call: Callable[[], Any], expected: str, fix: str) -> Any:
+    """Return `call()`; turn any error that it raises into a `Failure`."""
+    try:
+        return call()
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).splitlines()[0] if str(error) else ""
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        raise Failure(expected, f"{type(error).__name__}: {text} ({where})", fix) from error
+
+
+def checked_scores(
+    policy: Policy, requests: Requests, situation: str, fix: str
+) -> NDArray[np.floating]:
+    """Return the policy's scores [B, C] of `requests`.
+
+    Args:
+        policy: a fitted policy.
+        requests: the batch.
+        situation: what is special about the batch, for the message.
+        fix: what most likely helps when `score` raises.
+
+    Raises:
+        Failure: an error, a wrong shape or type, or an unmasked score that is not finite.
+    """
+    shape = requests.mask.shape
+    expected = f"score to return real numbers [B, C] = {shape} for {situation}"
+    scores = attempt(lambda: policy.score(requests), expected, fix)
+    if not isinstance(scores, np.ndarray):
+        raise Failure(expected, f"a {type(scores).__name__}", "return a numpy array")
+    if scores.dtype.kind not in "fiu":
+        raise Failure(expected, f"dtype {scores.dtype}", "return a floating-point array")
+    if scores.shape != shape:
+        fix = "return one score for each cell of requests.candidate_id, masked ones too"
+        raise Failure(expected, f"shape {scores.shape}", fix)
+    bad = requests.mask & ~np.isfinite(scores)
+    if bad.any():
+        raise Failure(
+            f"every unmasked score to be finite for {situation}",
+            f"{int(bad.sum())} of {int(requests.mask.sum())} not finite (first: {scores[bad][0]})",
+            "look for log(0), 0/0 and overflow; give what was never seen a neutral value",
+        )
+    return scores
+
+
+def gap(a: NDArray[np.floating], b: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
+    """Return the largest |a - b| where `mask`, relative to the largest |a| or 0.01."""
+    if not mask.any():
+        return 0.0
+    left, right = a[mask].astype(np.float64), b[mask].astype(np.float64)
+    return float(np.abs(left - right).max() / max(float(np.abs(left).max()), 0.01))
+
+
+def arrays(record: Any) -> dict[str, NDArray[Any]]:
+    """Return every array of a record and of the records inside it, by dotted name."""
+    found: dict[str, NDArray[Any]] = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if isinstance(value, np.ndarray):
+            found[f.name] = value
+        elif is_dataclass(value):
+            found |= {f"{f.name}.{name}": table for name, table in arrays(value).items()}
+    return found
+
+
+def differing(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the names of arrays that are not the same; NaN equals NaN."""
+    return [
+        name
+        for name, table in before.items()
+        if not np.array_equal(table, after[name], equal_nan=table.dtype.kind == "f")
+    ]
+
+
+def records(log: Log) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the records that a log hands out, by dotted name."""
+    parts = {
+        "impressions": log.impressions(),
+        "purchases": log.purchases(),
+        "catalogue": log.catalogue(),
+    }
+    return {f"{part}.{n}": t for part, record in parts.items() for n, t in arrays(record).items()}
+
+
+def spread(requests: Requests) -> Requests:
+    """Return the same requests with a supply row for each, so that single cells can be altered."""
+    n_requests, n_candidates = requests.mask.shape
+    return requests.reorder(np.broadcast_to(np.arange(n_candidates), (n_requests, n_candidates)))
+
+
+def with_padding(requests: Requests, n: int) -> Requests:
+    """Return the same requests with `n` more columns that hold no candidate."""
+
+    def widen(table: NDArray[Any]) -> NDArray[Any]:
+        return np.pad(table, ((0, 0), (0, n)), constant_values=PAD)
+
+    supply = Supply(**{f.name: widen(getattr(requests.supply, f.name)) for f in fields(Supply)})
+    mask = np.pad(requests.mask, ((0, 0), (0, n)), constant_values=False)
+    return replace(requests, supply=supply, mask=mask)
+
+
+def without_masked(requests: Requests) -> Requests:
+    """Return the same requests with masked cells emptied, as if nobody were on air there."""
+    own = spread(requests)
+    supply = Supply(
+        **{
+            f.name: np.where(own.mask, getattr(own.supply, f.name), PAD).astype(
+                getattr(own.supply, f.name).dtype
+            )
+            for f in fields(Supply)
+        }
+    )
+    return replace(own, supply=supply)
+
+
+def with_newcomers(requests: Requests) -> Requests:
+    """Return the requests as made by new users, with a new streamer and product in every slate.
+
+    The first unmasked candidate of each request and every refer become new; the catalogue grows
+    by one entity of each kind per request.
+    """
+    own, n = spread(requests), len(requests)
+    known, new = own.catalogue, np.arange(n)
+
+    def grown(table: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([table, table[new % len(table)]])
+
+    catalogue = Catalogue(**{f.name: grown(getattr(known, f.name)) for f in fields(Catalogue)})
+    streamer = (known.n_streamers + new).astype(np.int32)
+    product = (known.n_products + new).astype(np.int32)
+    owner = catalogue.product_streamer_id.copy()
+    owner[product] = streamer
+    column = own.mask.argmax(axis=1)
+    tables = {f.name: getattr(own.supply, f.name).copy() for f in fields(Supply)}
+    tables["streamer_id"][new, column] = streamer
+    tables["product_id"][new, column] = product
+    tables["room_id"][new, column] = int(own.supply.room_id.max(initial=0)) + 1 + new
+    return replace(
+        own,
+        user_id=(known.n_users + new).astype(np.int32),
+        refer_id=np.where(own.refer_id == PAD, PAD, streamer[::-1]).astype(np.int32),
+        supply=Supply(**tables),
+        catalogue=replace(catalogue, product_streamer_id=owner),
+    )
+
+
+@functools.cache
+def planted_stage() -> Stage:
+    """Return the stage that all checks share, from the `tiny` world; made once per process.
+
+    A random ranker serves day 0. On day 1 the newest live wins in one world, the oldest in its
+    twin, so that nearly every later event differs.
+    """
+    world = World(_tiny(), SEED)
+    first = next(world.run(Server(Random(), Exploration()), 1))
+    logs = []
+    for name, ranker in (("log", Recency()), ("twin", _Oldest())):
+        writer = LogWriter(_folder() / name, LogIdentity(name, "tiny", SEED, 2))
+        writer.write(first, world.state)
+        fork = world.fork()
+        writer.write(next(fork.run(Server(ranker, Exploration()), 1)), fork.state)
+        logs.append(Log.open(_folder() / name))
+    whole, twin = logs
+    ticks = list(whole.between(DAY_S, 2 * DAY_S).ticks())
+    evening, _, _ = ticks[20].requests()
+    return Stage(
+        log=whole.as_of(DAY_S),
+        twin=twin.as_of(DAY_S),
+        now_s=DAY_S,
+        requests=evening.take(_some_of_each(evening.scenario, 8)),
+        later=ticks[1].known,
+        later_purchases=ticks[1].purchases,
+        later_s=ticks[1].now_s,
+    )
+
+
+class _Oldest(Recency):
+    """Oldest live first."""
+
+    def score(self, requests: Requests) -> NDArray[np.float64]:
+        return -super().score(requests)
+
+
+@functools.cache
+def _folder() -> Path:
+    """Return a folder that lasts as long as the process."""
+    name = tempfile.mkdtemp(prefix="swipelab-checks-")
+    atexit.register(shutil.rmtree, name, ignore_errors=True)
+    return Path(name)
+
+
+def _tiny() -> WorldConfig:
+    """Return the preset `world=tiny` with the default objective."""
+    from omegaconf import OmegaConf  # slow to import, and not needed to check on another stage
+
+    conf = files("conf")
+    node = OmegaConf.create(conf.joinpath("world", "tiny.yaml").read_text())
+    objective = OmegaConf.create(conf.joinpath("objective", "default.yaml").read_text())
+    config = build(OmegaConf.merge(node, {"objective": objective}))
+    assert isinstance(config, WorldConfig)
+    return config
+
+
+def _some_of_each(code: NDArray[np.integer], n: int) -> NDArray[np.int64]:
+    """Return rows spread over the batch, up to `n` of each code."""
+    rows = [np.flatnonzero(code == value) for value in np.unique(code)]
+    return np.concatenate([own[np.linspace(0, len(own) - 1, n).astype(int)] for own in rows])

@@ -1,0 +1,364 @@
+"""Checks of construction, `fit`, restarts, the event stream, and of what a policy can reach."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policies.checks_stage import (
+    TOLERANCE,
+    Blocked,
+    Failure,
+    Subject,
+    arrays,
+    attempt,
+    checked_scores,
+    differing,
+    gap,
+    records,
+)
+from policies.contract import Updatable
+from sim.config import Objective
+
+OPEN_MODULES = frozenset({"sim.schema", "sim.log", "sim.tick", "sim.config", "sim.rng"})
+"""Modules of `sim` whose code a policy may use; every other one holds latent state."""
+
+LATENT_NAMES = frozenset(
+    {
+        "attention",
+        "social",
+        "commerce",
+        "bait_sensitivity",
+        "sociability",
+        "intent",
+        "price_sensitivity",
+        "patience",
+        "activity",
+        "hour_shift",
+        "content",
+        "quality",
+        "bait",
+        "charm",
+        "popularity",
+        "fame",
+        "appeal",
+        "mood",
+        "interest",
+        "fatigue",
+        "affinity",
+        "will_purchase",
+        "purchase_delay_s",
+    }
+)
+"""Names of latent arrays in the world's population, sessions and truth."""
+
+
+def constructs(subject: Subject) -> None:
+    """The factory makes a new policy with `fit` and `score` each time."""
+    first, second = (
+        attempt(
+            subject.factory,
+            "the policy to be constructed without a log",
+            "give every constructor argument a default, or pass a factory that sets them",
+        )
+        for _ in range(2)
+    )
+    missing = [name for name in ("fit", "score") if not callable(getattr(first, name, None))]
+    if missing:
+        raise Failure(
+            "a policy to have the methods fit and score",
+            f"{type(first).__name__} without {' and '.join(missing)}",
+            "see policies.contract.Policy; pass the class or a function that builds one",
+        )
+    if first is second:
+        raise Failure(
+            "a new policy from every call of the factory",
+            "the same instance twice",
+            "build the policy inside the factory",
+        )
+
+
+def constructor_stores_only(subject: Subject) -> None:
+    """The constructor keeps its arguments under their names, unchanged, and does no work."""
+    policy = subject.new()
+    given = _given(subject.factory)
+    fix = (
+        "in __init__, write self.name = name for each argument, check values, and leave work to fit"
+    )
+    for name, parameter in _parameters(policy).items():
+        if not hasattr(policy, name):
+            raise Failure(
+                f"constructor argument {name!r} as an attribute", "no such attribute", fix
+            )
+        default = given.get(name, parameter.default) if given is not None else parameter.empty
+        value = getattr(policy, name)
+        if default is not parameter.empty and _plain(default) and value != default:
+            raise Failure(
+                f"attribute {name!r} to be the argument {default!r:.40}", f"{value!r:.40}", fix
+            )
+    early = [n for n in vars(policy) if n.endswith("_") and not n.startswith("_")]
+    if early:
+        raise Failure("no fitted attribute (name ending in '_') before fit", ", ".join(early), fix)
+
+
+def fit_returns_self(subject: Subject) -> None:
+    """`fit(log, context)` works and returns the policy."""
+    policy, got = subject.first_fit
+    if got is not policy:
+        raise Failure("fit to return self", f"{type(got).__name__}", "end fit with `return self`")
+
+
+def arguments_survive(subject: Subject) -> None:
+    """`fit` does not overwrite constructor arguments."""
+    fitted, fresh = subject.fitted, subject.new()
+    for name in _parameters(fresh):
+        before, after = getattr(fresh, name, None), getattr(fitted, name, None)
+        if _plain(before) and repr(before) != repr(after):
+            raise Failure(
+                f"fit to leave the constructor argument {name!r} = {before!r:.40} alone",
+                f"{after!r:.40}",
+                f"store what fit finds under another name, such as {name}_",
+            )
+
+
+def log_untouched(subject: Subject) -> None:
+    """`fit` alters nothing in the log's records."""
+    assert subject.fitted is not None  # it is fitted now, if it was not before
+    after = records(subject.stage.log)
+    changed = differing(subject.records, after)
+    for name in changed:  # the log may be shared with other policies: leave it as it was
+        after[name][...] = subject.records[name]
+    if changed:
+        raise Failure(
+            "the log's records to be the same after fit",
+            f"{', '.join(changed[:4])} changed",
+            "copy before writing; slicing and np.asarray do not copy",
+        )
+
+
+def follows_events(subject: Subject) -> None:
+    """`observe` takes in a tick of events, alters none, and scores remain sound."""
+    stage, policy = subject.stage, subject.copy()
+    shown, bought = copy.deepcopy(stage.later), copy.deepcopy(stage.later_purchases)
+    attempt(
+        lambda: policy.observe(shown, bought, stage.later_s),
+        "observe(impressions, purchases, now_s) to take in a tick of events",
+        "ids may be new, and either record may be empty",
+    )
+    changed = differing(arrays(stage.later), arrays(shown))
+    changed += differing(arrays(stage.later_purchases), arrays(bought))
+    if changed:
+        raise Failure(
+            "observe to leave its records alone",
+            f"{', '.join(changed)} changed",
+            "copy before writing; slicing and np.asarray do not copy",
+        )
+    checked_scores(policy, stage.requests, "requests after observe", "keep state of one length")
+
+
+def early_events(subject: Subject) -> None:
+    """Rows that are not yet known do not influence scores."""
+    stage = subject.stage
+    quiet, hasty = subject.copy(), subject.copy()
+    none = slice(0, 0)
+    rows = stage.later.take(stage.later.known_s > stage.now_s)
+    bought = stage.later_purchases.take(stage.later_purchases.event_s > stage.now_s)
+    expected = "observe(rows, purchases, now_s) to accept rows with known_s > now_s"
+    fix = "keep such rows aside until now_s has passed known_s, or ignore them"
+    attempt(lambda: quiet.observe(rows.take(none), bought.take(none), stage.now_s), expected, fix)
+    attempt(lambda: hasty.observe(rows, bought, stage.now_s), expected, fix)
+    left = checked_scores(quiet, stage.requests, "requests after an empty observe", fix)
+    right = checked_scores(hasty, stage.requests, "requests after early rows", fix)
+    difference = gap(left, right, stage.requests.mask)
+    if difference > TOLERANCE:
+        raise Failure(
+            "rows with known_s > now_s not to influence scores yet",
+            f"a relative difference of {difference:.3g}",
+            fix,
+        )
+
+
+def no_future(subject: Subject) -> None:
+    """Altering every event after the log's `as_of_s` changes no score at that moment."""
+    mask = subject.stage.requests.mask
+    again = checked_scores(subject.again, subject.stage.requests, "a second fit", "see fit")
+    noise = gap(subject.scores, again, mask)
+    if noise > TOLERANCE:
+        raise Blocked("leakage cannot be told from chance: same_seed_same_policy fails")
+    other = checked_scores(subject.unaware, subject.stage.requests, "the twin's log", "see fit")
+    difference = gap(subject.scores, other, mask)
+    if difference > TOLERANCE:
+        raise Failure(
+            "the same scores when everything after the log's as_of_s is altered",
+            f"a relative difference of {difference:.3g}",
+            "read logs through log.ticks() and the log's other methods only, never its files",
+        )
+
+
+def survives_restart(subject: Subject) -> None:
+    """`save` then `load` gives the same scores, now and after further events."""
+    stage, policy = subject.stage, subject.copy()
+    fix = "save everything that score and observe read, counters and histories too"
+    with tempfile.TemporaryDirectory(prefix="swipelab-check-") as name:
+        folder = Path(name)
+        attempt(lambda: policy.save(folder), "save(folder) to work in an empty folder", fix)
+        fresh = subject.new()
+        loaded = attempt(lambda: fresh.load(folder), "load(folder) to work on a new instance", fix)
+    if loaded is not fresh:
+        raise Failure("load to return self", type(loaded).__name__, "end load with `return self`")
+    for moment in ("", " and a tick of further events"):
+        if moment:
+            if not isinstance(policy, Updatable):
+                return
+            for one in (policy, fresh):
+                one.observe(stage.later, stage.later_purchases, stage.later_s)
+        left = checked_scores(policy, stage.requests, "requests before save", fix)
+        right = checked_scores(fresh, stage.requests, "requests after load" + moment, fix)
+        difference = gap(left, right, stage.requests.mask)
+        if difference > TOLERANCE:
+            raise Failure(
+                f"the same scores after save and load{moment}",
+                f"a relative difference of {difference:.3g}",
+                fix,
+            )
+
+
+def no_latent_state(subject: Subject) -> None:
+    """Neither what a policy is handed nor what it holds leads to latent state."""
+    log = subject.stage.log
+    tick = next(iter(log.ticks()))
+    handed = [("log", log), ("tick", tick), ("requests", subject.stage.requests)]
+    for name, record in tuple(handed):
+        handed += [(f"{name}.{verb}()", result) for verb, result in _results(record)]
+    for path, value in walk(handed):
+        last = path.rsplit(".", 1)[-1]
+        if _is_latent(value) or (isinstance(value, np.ndarray) and last in LATENT_NAMES):
+            raise Failure(
+                "no way from what a policy is handed to latent state",
+                f"{path} is a {type(value).__module__}.{type(value).__qualname__}",
+                "this is a fault of the log, not of the policy: please report it",
+            )
+    fix = "learn from the log; only a policy that declares privileged = True is handed the truth"
+    for path, value in walk([("policy", subject.fitted)]):
+        if _is_latent(value):
+            raise Failure(
+                "a policy that is not privileged to hold no latent state",
+                f"{path} is a {type(value).__module__}.{type(value).__qualname__}",
+                fix,
+            )
+    module = sys.modules.get(type(subject.fitted).__module__)
+    for name, value in vars(module).items() if module is not None else ():
+        home = value.__name__ if isinstance(value, types.ModuleType) else _home(value)
+        if home.startswith("sim.") and home not in OPEN_MODULES:
+            raise Failure(
+                "the policy's module to import only sim.schema, sim.log and sim.config from sim",
+                f"{name} from {home}",
+                fix,
+            )
+
+
+def walk(roots: Iterable[tuple[str, Any]], limit: int = 200_000) -> Iterator[tuple[str, Any]]:
+    """Yield (path, object) for all that attributes, items, closures and generators lead to.
+
+    Stops at modules and at what functions find in their module. At most `limit` objects.
+    """
+    pending = list(roots)
+    met: dict[int, Any] = {}  # keeps objects alive, so that ids stay unique
+    while pending and len(met) < limit:
+        path, value = pending.pop()
+        if id(value) in met or isinstance(value, str | bytes | int | float | bool | None | type):
+            continue
+        met[id(value)] = value
+        yield path, value
+        pending += [(f"{path}.{name}", inner) for name, inner in _inside(value)]
+
+
+def _inside(value: object) -> Iterator[tuple[str, Any]]:
+    """Yield (name, object) for what one object leads to."""
+    if isinstance(value, types.ModuleType):
+        return
+    if isinstance(value, dict):
+        yield from ((str(key), item) for key, item in list(value.items()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from ((str(i), item) for i, item in enumerate(value))
+    elif isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            yield from ((str(i), item) for i, item in enumerate(value.ravel()))
+        if value.base is not None:
+            yield "base", value.base
+    elif isinstance(value, types.GeneratorType):
+        if value.gi_frame is not None:
+            yield from list(value.gi_frame.f_locals.items())
+    elif isinstance(value, types.MethodType):
+        yield "self", value.__self__
+    elif isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            yield "closure", cell.cell_contents
+    elif isinstance(value, functools.partial):
+        yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
+    yield from list(getattr(value, "__dict__", {}).items())
+    for kind in type(value).__mro__:
+        for name in getattr(kind, "__slots__", ()) if isinstance(kind, type) else ():
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield name, getattr(value, name)
+
+
+def _results(record: object) -> Iterator[tuple[str, Any]]:
+    """Call every public method that needs no arguments; yield (name, result)."""
+    for name, method in inspect.getmembers(record, inspect.ismethod):
+        parameters = inspect.signature(method).parameters.values()
+        if not name.startswith("_") and all(p.default is not p.empty for p in parameters):
+            if inspect.isclass(method.__self__):
+                continue  # an alternative constructor leads nowhere new
+            yield name, method()
+
+
+def _home(value: object) -> str:
+    return str(getattr(value, "__module__", "") or "")
+
+
+def _is_latent(value: object) -> bool:
+    """Return whether the object is of a class of `sim` that policies have no business with."""
+    home = type(value).__module__
+    if home == "sim.config":
+        return not isinstance(value, Objective)
+    return home.startswith("sim.") and home not in OPEN_MODULES
+
+
+def _parameters(policy: object) -> dict[str, inspect.Parameter]:
+    """Return the named parameters of the constructor."""
+    if type(policy).__init__ is object.__init__:
+        return {}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = list(inspect.signature(type(policy).__init__).parameters.values())[1:]
+    return {p.name: p for p in parameters if p.kind in named}
+
+
+def _given(factory: Callable[[], Any]) -> dict[str, Any] | None:
+    """Return the keyword arguments that the factory passes, None where they cannot be known."""
+    if isinstance(factory, type):
+        return {}
+    if isinstance(factory, functools.partial) and isinstance(factory.func, type):
+        return None if factory.args else dict(factory.keywords)
+    return None
+
+
+def _plain(value: object) -> bool:
+    """Return whether the value is made of plain data only, so that its repr says all."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(_plain(key) and _plain(item) for key, item in value.items())
+    if is_dataclass(value) and not isinstance(value, type):
+        return all(_plain(item) for item in vars(value).values())
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,163 @@
+"""Columns as tensors: what networks read, and the statistics that they are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from policies.features import Side
+
+SIDES = ("user", "refer", "moment", "streamer")
+"""Column groups besides `pair`; the first three have one row per request."""
+
+
+@dataclass(frozen=True)
+class SideTensors:
+    """`policies.features.Side` as tensors with N rows."""
+
+    ids: Tensor
+    """int32 [N, I]."""
+    context: Tensor
+    """int32 [N, F]."""
+    dense: Tensor
+    """float32 [N, D]."""
+
+    def take(self, rows: Tensor) -> SideTensors:
+        """Return the rows int64 [n] of every column."""
+        return SideTensors(
+            *(part.index_select(0, rows) for part in (self.ids, self.context, self.dense))
+        )
+
+    def without_ids(self, share: float, generator: torch.Generator) -> SideTensors:
+        """Return the columns with each id replaced by 0 (unknown) with probability `share`."""
+        if share == 0.0 or self.ids.shape[1] == 0:
+            return self
+        drop = torch.rand(self.ids.shape, generator=generator) < share
+        return SideTensors(self.ids.masked_fill(drop, 0), self.context, self.dense)
+
+
+def tensors(side: Side) -> SideTensors:
+    """Return the columns as tensors that share their memory."""
+    return SideTensors(*(torch.from_numpy(part) for part in (side.ids, side.context, side.dense)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a training log as a network reads them; n rows."""
+
+    user: SideTensors
+    refer: SideTensors
+    moment: SideTensors
+    streamer: SideTensors
+    pair: Tensor
+    """float32 [n, P]."""
+    position: Tensor
+    """int32 [n], rank in the slate from 0; known in training only."""
+    labels: Tensor
+    """float32 [n, T] in the order of `sim.schema.TARGETS`."""
+    scenario: Tensor
+    """int64 [n]."""
+
+
+@dataclass(frozen=True)
+class SideStatistics:
+    """What is known of a column group before training."""
+
+    ids: tuple[Tensor, ...]
+    """Per id column: int32 [V + 1], row of each value in the column's part of the table; values
+    met too rarely share row 0, unknown."""
+    context: tuple[Tensor, ...]
+    """Same for context columns."""
+    mean: Tensor
+    """float32 [D]."""
+    scale: Tensor
+    """float32 [D], standard deviation, 1 where a column is constant."""
+
+
+def _rows(values: Tensor, min_count: int) -> Tensor:
+    """Return int32 [max + 1]: rows for values met at least `min_count` times, 0 for the others."""
+    count = torch.bincount(values.long())
+    kept = count >= min_count
+    kept[:1] = False
+    return torch.where(kept, torch.cumsum(kept, 0), 0).int()
+
+
+def moments(dense: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (1 where it is 0) of the columns of [N, D]."""
+    if dense.shape[1] == 0:
+        return torch.zeros(0), torch.ones(0)
+    mean = dense.mean(0, dtype=torch.float64)
+    spread = (dense.double() - mean).square().mean(0).sqrt() if len(dense) < 10_000 else None
+    if spread is None:  # a strided sample keeps the double copy small
+        sample = dense[:: len(dense) // 10_000].double()
+        spread = (sample - mean).square().mean(0).sqrt()
+    return mean.float(), torch.where(spread > 1e-6, spread, 1.0).float()
+
+
+def side_statistics(side: SideTensors, min_count: int) -> SideStatistics:
+    """Return the statistics of N rows; see `SideStatistics` for `min_count`."""
+    mean, scale = moments(side.dense)
+    return SideStatistics(
+        ids=tuple(_rows(column, min_count) for column in side.ids.T),
+        context=tuple(_rows(column, 1) for column in side.context.T),
+        mean=mean,
+        scale=scale,
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a network is built from: vocabularies, moments and widths of its columns."""
+
+    user: SideStatistics
+    refer: SideStatistics
+    moment: SideStatistics
+    streamer: SideStatistics
+    pair_mean: Tensor
+    """float32 [P]."""
+    pair_scale: Tensor
+    n_positions: int
+
+    def state(self) -> dict[str, Tensor]:
+        """Return plain tensors from which `restored` rebuilds the statistics."""
+        state = {
+            "pair.mean": self.pair_mean,
+            "pair.scale": self.pair_scale,
+            "positions": torch.tensor(self.n_positions),
+        }
+        for name in SIDES:
+            side: SideStatistics = getattr(self, name)
+            state |= {f"{name}.mean": side.mean, f"{name}.scale": side.scale}
+            state |= {f"{name}.ids.{i}": rows for i, rows in enumerate(side.ids)}
+            state |= {f"{name}.context.{i}": rows for i, rows in enumerate(side.context)}
+        return state
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Tensor]) -> Statistics:
+        """Rebuild what `state` returned."""
+
+        def several(prefix: str) -> tuple[Tensor, ...]:
+            n = sum(key.startswith(prefix) for key in state)
+            return tuple(state[f"{prefix}{i}"] for i in range(n))
+
+        sides = {
+            name: SideStatistics(
+                several(f"{name}.ids."),
+                several(f"{name}.context."),
+                state[f"{name}.mean"],
+                state[f"{name}.scale"],
+            )
+            for name in SIDES
+        }
+        return cls(
+            user=sides["user"],
+            refer=sides["refer"],
+            moment=sides["moment"],
+            streamer=sides["streamer"],
+            pair_mean=state["pair.mean"],
+            pair_scale=state["pair.scale"],
+            n_positions=int(state["positions"]),
+        )

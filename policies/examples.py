@@ -1,0 +1,173 @@
+"""Training examples: a log replayed tick by tick into column tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from policies.columns import (
+    Batch,
+    SideTensors,
+    Statistics,
+    moments,
+    side_statistics,
+    tensors,
+)
+from policies.features import FeatureStore, Side
+from policies.listings import Listings
+from policies.memory import plus_one
+from sim.schema import TARGETS, Requests
+
+if TYPE_CHECKING:
+    from sim.log import Log
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Every shown candidate of a log; N rows of Q requests, in the order of time."""
+
+    user: SideTensors
+    """[Q]."""
+    refer: SideTensors
+    """[Q]."""
+    moment: SideTensors
+    """[Q]."""
+    streamer: SideTensors
+    """[N]."""
+    pair: Tensor
+    """float32 [N, P]."""
+    request: Tensor
+    """int64 [N], row of the request columns."""
+    position: Tensor
+    """int32 [N]."""
+    labels: Tensor
+    """float32 [N, T], in the order of TARGETS."""
+    scenario: Tensor
+    """int64 [N]."""
+    tick: Tensor
+    """int64 [N], number of the tick, from 0."""
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return len(self.request)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Return the rows int64 [n]."""
+        request = self.request.index_select(0, rows)
+        return Batch(
+            user=self.user.take(request),
+            refer=self.refer.take(request),
+            moment=self.moment.take(request),
+            streamer=self.streamer.take(rows),
+            pair=self.pair.index_select(0, rows),
+            position=self.position.index_select(0, rows),
+            labels=self.labels.index_select(0, rows),
+            scenario=self.scenario.index_select(0, rows),
+        )
+
+    def statistics(self, min_count: int) -> Statistics:
+        """Return vocabularies and moments; ids met less than `min_count` times are unknown."""
+        pair_mean, pair_scale = moments(self.pair)
+        return Statistics(
+            user=side_statistics(self.user, min_count),
+            refer=side_statistics(self.refer, min_count),
+            moment=side_statistics(self.moment, min_count),
+            streamer=side_statistics(self.streamer, min_count),
+            pair_mean=pair_mean,
+            pair_scale=pair_scale,
+            n_positions=int(self.position.max().item()) + 1,
+        )
+
+
+class _Parts:
+    """Column parts of one group, stacked at the end and freed on the way."""
+
+    def __init__(self) -> None:
+        self.parts: list[SideTensors] = []
+
+    def add(self, side: Side) -> None:
+        self.parts.append(tensors(side))
+
+    def stacked(self) -> SideTensors:
+        names = ("ids", "context", "dense")
+        whole = SideTensors(*(torch.cat([getattr(p, name) for p in self.parts]) for name in names))
+        self.parts = []
+        return whole
+
+
+def replay(log: Log, store: FeatureStore) -> Examples:
+    """Feed the log to the store tick by tick and return the columns of all that was shown.
+
+    Features of a row are as of the start of the tick in which its session began; labels are as of
+    `log.as_of_s`. Afterwards the store knows everything the log knows, ready to serve.
+
+    Raises:
+        ValueError: the log has no impressions.
+    """
+    sides = {name: _Parts() for name in ("user", "refer", "moment", "streamer")}
+    rest: dict[str, list[Tensor]] = {
+        name: [] for name in ("pair", "request", "position", "labels", "scenario", "tick")
+    }
+    n_requests = 0
+    for number, tick in enumerate(log.ticks()):
+        store.update(tick.known, tick.purchases, tick.now_s)
+        if len(tick.shown) == 0:
+            continue
+        requests, rows = tick.slates()
+        store.refresh(requests.catalogue)
+        cells = np.flatnonzero(rows >= 0)
+        of = cells // rows.shape[1]
+        shown = tick.shown.take(rows.reshape(-1)[cells])
+        sides["user"].add(store.user(requests))
+        sides["refer"].add(store.refer(requests))
+        sides["moment"].add(store.moment(requests))
+        sides["streamer"].add(_streamers(store, requests, cells, of))
+        category = plus_one(requests.catalogue.streamer_category, shown.streamer_id)
+        listings = Listings(requests.supply)
+        listings.index(requests)
+        own: dict[str, NDArray[np.generic]] = {
+            "pair": store.pair(requests, cells, category, listings),
+            "request": of.astype(np.int64) + n_requests,
+            "position": shown.position.astype(np.int32),
+            "labels": np.stack([shown.target(name) for name in TARGETS], axis=1),
+            "scenario": shown.scenario.astype(np.int64),
+            "tick": np.full(len(cells), number, np.int64),
+        }
+        for name, values in own.items():
+            rest[name].append(torch.from_numpy(values))
+        n_requests += len(requests)
+    if n_requests == 0:
+        raise ValueError("the log has no impressions; allowed: logs with at least one")
+    impressions, purchases = log.known_after_last_tick()
+    store.update(impressions, purchases, log.as_of_s)
+    store.refresh(log.catalogue())
+    whole = {name: torch.cat(parts) for name, parts in rest.items()}
+    return Examples(
+        user=sides["user"].stacked(),
+        refer=sides["refer"].stacked(),
+        moment=sides["moment"].stacked(),
+        streamer=sides["streamer"].stacked(),
+        pair=whole["pair"],
+        request=whole["request"],
+        position=whole["position"],
+        labels=whole["labels"],
+        scenario=whole["scenario"],
+        tick=whole["tick"],
+    )
+
+
+def _streamers(
+    store: FeatureStore, requests: Requests, cells: NDArray[np.int64], of: NDArray[np.int64]
+) -> Side:
+    return store.streamer(
+        requests.catalogue,
+        requests.candidate_id.reshape(-1)[cells],
+        requests.product_id.reshape(-1)[cells],
+        requests.room_start_s.reshape(-1)[cells],
+        requests.scenario[of],
+    )

@@ -1,0 +1,185 @@
+"""The shell shared by learned policies: log -> columns -> network, and requests -> scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from policies.columns import Statistics
+from policies.contract import FitContext
+from policies.examples import Examples, replay
+from policies.features import FeatureStore
+from policies.memory import FeatureConfig
+from policies.serving import Scorer, TwoSided
+from policies.trainer import Trainer, TrainingRecord, generator
+from sim.config import require
+from sim.schema import Impressions, Purchases, Requests
+
+if TYPE_CHECKING:
+    from sim.log import Log
+
+_NETWORK = "network.pt"
+_STORE = "store.npz"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How columns become vectors."""
+
+    id_dim: int
+    """Width of an entity's embedding."""
+    context_dim: int
+    """Width of the embedding of a small category."""
+    min_count: int
+    """Ids met in fewer training rows share the unknown row."""
+    id_dropout: float
+    """Share of ids replaced by unknown in training, so that the unknown row is learnt."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self, "id_dim", 1, 1024)
+        require(self, "context_dim", 1, 1024)
+        require(self, "min_count", 1, 10**9)
+        require(self, "id_dropout", 0.0, 0.99)
+
+
+class NotFittedError(RuntimeError):
+    """A policy was asked for scores before `fit` or `load`."""
+
+
+class NeuralPolicy(ABC):
+    """A policy with a two-sided network; subclasses say which network and what it learns.
+
+    Args:
+        features: numbers of the feature store.
+        encoder: how columns become vectors.
+        trainer: the training loop.
+
+    Attributes:
+        network_: the trained network, after `fit` or `load`.
+        store_: what is known, fed by `fit` and `observe`.
+        record_: how training went, after `fit`.
+    """
+
+    network_: nn.Module
+    store_: FeatureStore
+    record_: TrainingRecord
+
+    def __init__(self, features: FeatureConfig, encoder: EncoderConfig, trainer: Trainer) -> None:
+        """Store the arguments."""
+        self.features = features
+        self.encoder = encoder
+        self.trainer = trainer
+
+    @abstractmethod
+    def build(self, statistics: Statistics) -> nn.Module:
+        """Return an untrained network (a `TwoSided`) for these vocabularies and moments."""
+
+    @abstractmethod
+    def train(
+        self, network: nn.Module, examples: Examples, context: FitContext
+    ) -> TrainingRecord:
+        """Train the network in place."""
+
+    @abstractmethod
+    def score(self, requests: Requests) -> NDArray[np.float32]:
+        """Return scores float32 [B, C], 0 where masked.
+
+        Raises:
+            NotFittedError: neither `fit` nor `load` was called.
+        """
+
+    def fit(self, log: Log, context: FitContext) -> Self:
+        """Replay the log, train, and stay ready to follow the stream that comes after it.
+
+        With `context.folder`, checkpoints and metrics go there, and a killed fit that is rerun
+        with the same folder, log and seed goes on from its last checkpoint.
+
+        Raises:
+            ValueError: the log has no impressions.
+            TrainingError: the loss is not finite.
+        """
+        n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
+        store = FeatureStore(self.features, n_categories)
+        examples = replay(log, store)
+        self._statistics = examples.statistics(self.encoder.min_count)
+        network = self._seeded(self._statistics, context.seed)
+        if context.folder is not None:
+            context.folder.mkdir(parents=True, exist_ok=True)
+        self.record_ = self.train(network, examples, context)
+        self._serve(network, store)
+        return self
+
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        """Take in what became known; see `policies.contract.Updatable`."""
+        self._fitted().store.update(impressions, purchases, now_s)
+
+    def save(self, folder: Path) -> None:
+        """Write network and store into an existing folder.
+
+        Raises:
+            NotFittedError: there is nothing to save.
+            OSError: the folder cannot be written.
+        """
+        self._fitted()
+        content = {
+            "kind": type(self).__qualname__,
+            "statistics": self._statistics.state(),
+            "network": self.network_.state_dict(),
+        }
+        torch.save(content, folder / _NETWORK)
+        np.savez(folder / _STORE, **cast("dict[str, Any]", self.store_.state()))
+
+    def load(self, folder: Path) -> Self:
+        """Restore what `save` wrote into a policy built with the same arguments.
+
+        Raises:
+            ValueError: the folder holds another kind of policy, or one built otherwise.
+            OSError: a file is missing.
+        """
+        content = torch.load(folder / _NETWORK, weights_only=True)
+        if content["kind"] != type(self).__qualname__:
+            raise ValueError(
+                f"{folder} holds a policy of kind {content['kind']}; allowed: "
+                f"{type(self).__qualname__}"
+            )
+        self._statistics = Statistics.restored(content["statistics"])
+        network = self._seeded(self._statistics, 0)
+        try:
+            network.load_state_dict(content["network"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder} does not fit this {type(self).__qualname__}; allowed: a policy saved by "
+                "one built with the same arguments"
+            ) from error
+        network.eval()
+        with np.load(folder / _STORE, allow_pickle=False) as stored:
+            state = {name: stored[name] for name in stored.files}
+        store = FeatureStore(self.features, int(state["clock"][2]))
+        store.restore(state)
+        self._serve(network, store)
+        return self
+
+    def _serve(self, network: nn.Module, store: FeatureStore) -> None:
+        self.network_, self.store_ = network, store
+        self._scorer = Scorer(cast("TwoSided", network), store)
+
+    def _fitted(self) -> Scorer:
+        if not hasattr(self, "_scorer"):
+            raise NotFittedError(
+                f"{type(self).__qualname__} is not fitted; allowed: after fit(log, context) or load"
+            )
+        return self._scorer
+
+    def _seeded(self, statistics: Statistics, seed: int) -> nn.Module:
+        """Build the network with initial weights that depend on `seed` only."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.set_state(generator(seed, "weights").get_state())
+            return self.build(statistics)

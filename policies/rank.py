@@ -1,0 +1,302 @@
+"""The only top-k: masking, ties, exploration and exact propensities, the same for every policy.
+
+Slates are drawn position by position, one uniform per (request, position), by inverse cdf over the
+candidates that are left, taken in column order. The propensity of a choice is its exact
+conditional probability given the positions above it; the product over positions is the probability
+of the slate. Softmax sampling without replacement is the Plackett-Luce model (Plackett 1975, "The
+analysis of permutations", section 2).
+
+Every operation acts on one row at a time, so that a slate does not depend on the batch it is in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.contract import Policy, Privileged, Updatable, is_privileged
+from sim.config import ConfigError, require
+from sim.schema import PAD, Bools, Floats, Impressions, Purchases, Requests, Slate
+
+if TYPE_CHECKING:
+    from sim.truth import RequestTruth
+
+KINDS = ("greedy", "epsilon", "softmax")
+"""Allowed values of `Exploration.kind`."""
+
+BLOCK_ROWS = 512
+"""Requests scored at once by `Server`: bounds memory, and keeps [B, C] tables in cache."""
+
+_REFRESH = 1e-200
+"""Below this total, weights relative to an already chosen maximum are computed afresh."""
+
+
+class PolicyError(ValueError):
+    """A policy broke the contract; the message names the policy, what came and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How much the serving side deviates from the order of the scores.
+
+    Raises:
+        ConfigError: a field has a value that is not allowed.
+    """
+
+    kind: str = "greedy"
+    """greedy: uniform among the tied best of what is left; epsilon: with probability `eps` uniform
+    over all that is left, else greedy; softmax: Plackett-Luce with weights exp(score / t)."""
+    eps: float = 0.1
+    """Probability in [0, 1] of a uniform choice, per position; read by kind epsilon only."""
+    temperature: float = 1.0
+    """Temperature t in [1e-6, 1e6], in units of the score; read by kind softmax only."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if self.kind not in KINDS:
+            raise ConfigError(
+                f"Exploration.kind = {self.kind!r}; allowed: one of {', '.join(KINDS)}"
+            )
+        require(self, "eps", 0.0, 1.0)
+        require(self, "temperature", 1e-6, 1e6)
+
+
+def rank(
+    scores: Floats, mask: Bools, slate_size: int, exploration: Exploration, uniforms: Floats
+) -> Slate:
+    """Choose `slate_size` different candidates per request.
+
+    Args:
+        scores: [B, C], any real dtype; finite wherever `mask` is True. Higher is better.
+        mask: [B, C], True where the candidate may be shown.
+        slate_size: K, at least 1.
+        exploration: how to deviate from the order of the scores.
+        uniforms: [B, K] in (0, 1); position k of request b uses `uniforms[b, k]` and nothing else.
+
+    Returns:
+        The slate: `column` int32 [B, K], PAD where no candidate was left; `propensity` float64
+        [B, K] in (0, 1], and 1 where PAD.
+
+    Raises:
+        ValueError: the shapes disagree or `slate_size` is below 1.
+    """
+    scores, mask = np.asarray(scores), np.asarray(mask, dtype=np.bool_)
+    if scores.ndim != 2 or scores.shape != mask.shape:
+        raise ValueError(
+            f"scores {scores.shape} and mask {mask.shape}: both must have one shape [B, C]"
+        )
+    if slate_size < 1:
+        raise ValueError(f"slate_size = {slate_size}: must be at least 1")
+    n_requests, n_candidates = scores.shape
+    if uniforms.shape != (n_requests, slate_size):
+        raise ValueError(
+            f"uniforms {uniforms.shape}: must have shape [B, K] = {(n_requests, slate_size)}"
+        )
+    if n_requests == 0 or n_candidates == 0:
+        return Slate(np.full(uniforms.shape, PAD, np.int32), np.ones(uniforms.shape, np.float64))
+    rest = _masked(scores, mask)
+    if exploration.kind == "softmax":
+        return _plackett_luce(rest, exploration.temperature, uniforms)
+    eps = exploration.eps if exploration.kind == "epsilon" else 0.0
+    return _greedy(rest, mask, eps, uniforms)
+
+
+class Server:
+    """Puts a policy behind `sim.schema.Ranker`: scores in blocks, checks the scores, ranks.
+
+    Args:
+        policy: a fitted policy; a privileged one is handed the truth.
+        exploration: how to deviate from its scores.
+    """
+
+    def __init__(self, policy: Policy | Privileged, exploration: Exploration) -> None:
+        """Store the policy and its exploration."""
+        self.policy = policy
+        self.exploration = exploration
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the policy is privileged."""
+        return is_privileged(self.policy)
+
+    def rank(
+        self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
+    ) -> Slate:
+        """Score the requests and choose their slates.
+
+        Args:
+            requests: B requests with C candidates each.
+            slate_size: K.
+            uniforms: [B, K] in (0, 1).
+            truth: the true state for the same batch; needed by privileged policies only.
+
+        Returns:
+            The slate [B, K], see `rank`.
+
+        Raises:
+            PolicyError: the scores have a wrong shape or type or are not finite, or a privileged
+                policy was not handed the truth.
+        """
+        if self.needs_truth:
+            if truth is None:
+                raise PolicyError(f"policy {self._name} is privileged: needs `truth`, got None")
+            oracle = cast("Privileged", self.policy)
+            scores = self._checked(oracle.score_with_truth(requests, truth), requests.mask)
+            return rank(scores, requests.mask, slate_size, self.exploration, uniforms)
+        policy = cast("Policy", self.policy)
+        parts = []
+        for rows in requests.blocks(BLOCK_ROWS):
+            block = requests if len(requests) <= BLOCK_ROWS else requests.take(rows)
+            scores = self._checked(policy.score(block), block.mask)
+            parts.append(rank(scores, block.mask, slate_size, self.exploration, uniforms[rows]))
+        if not parts:
+            return rank(
+                np.zeros(requests.mask.shape), requests.mask, slate_size, self.exploration, uniforms
+            )
+        return Slate(
+            column=np.concatenate([part.column for part in parts]),
+            propensity=np.concatenate([part.propensity for part in parts]),
+        )
+
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        """Forward what became observable until `now_s` (seconds) to an updatable policy."""
+        if isinstance(self.policy, Updatable):
+            self.policy.observe(impressions, purchases, now_s)
+
+    @property
+    def _name(self) -> str:
+        kind = type(self.policy)
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    def _checked(self, scores: Floats, mask: Bools) -> Floats:
+        """Return `scores` if they are real, [B, C] and finite where `mask`."""
+        shape = getattr(scores, "shape", None)
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu":
+            kind = getattr(scores, "dtype", type(scores).__name__)
+            raise PolicyError(
+                f"policy {self._name}: scores are {kind}; must be a numpy array of real numbers"
+            )
+        if shape != mask.shape:
+            raise PolicyError(
+                f"policy {self._name}: scores have shape {shape}; must be [B, C] = {mask.shape}"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            clean = math.isfinite(
+                scores.sum()
+            )  # one cheap pass; may overflow, hence the second look
+        if not clean:
+            bad = mask & ~np.isfinite(scores)
+            if bad.any():
+                raise PolicyError(
+                    f"policy {self._name}: {int(bad.sum())} of {int(mask.sum())} scores are not "
+                    f"finite (first: {scores[bad][0]}); every unmasked score must be finite"
+                )
+        return scores
+
+
+def _masked(scores: Floats, mask: Bools) -> Floats:
+    """Return a float copy of the scores with -inf where the mask is False."""
+    kind = scores.dtype if scores.dtype.kind == "f" else np.float64
+    rest = np.array(scores, dtype=kind, order="C")  # the flat writes below need C order
+    hidden = np.flatnonzero(~mask)
+    rest.reshape(-1)[hidden] = -np.inf
+    return rest
+
+
+def _pick(member: Bools, uniforms: NDArray[np.float64]) -> tuple[NDArray[np.intp], ...]:
+    """Choose uniformly among the True cells of each row.
+
+    Args:
+        member: [B, C].
+        uniforms: [B] in (0, 1).
+
+    Returns:
+        The column of the floor(u n)-th True cell, counted from 0, intp [B], 0 where there is none;
+        and the number n of True cells, intp [B].
+    """
+    n_rows, n_columns = member.shape
+    first = np.arange(n_rows + 1) * n_columns
+    cells = np.flatnonzero(member)
+    edge = np.searchsorted(cells, first)
+    count = np.diff(edge)
+    offset = np.minimum((uniforms * count).astype(np.intp), count - 1)
+    cell = cells[np.where(count > 0, edge[:-1] + offset, 0)] if cells.size else first[:-1]
+    return np.where(count > 0, cell - first[:-1], 0), count
+
+
+def _greedy(rest: Floats, mask: Bools, eps: float, uniforms: Floats) -> Slate:
+    """Fill each position with one of the tied best; with probability `eps` with any that is left.
+
+    Args:
+        rest: [B, C] scores, -inf where masked out; is overwritten.
+        mask: [B, C].
+        eps: probability of the uniform choice.
+        uniforms: [B, K].
+    """
+    n_requests, slate_size = uniforms.shape
+    rows = np.arange(n_requests)
+    column = np.full(uniforms.shape, PAD, np.int32)
+    propensity = np.ones(uniforms.shape, np.float64)
+    n_shown = np.count_nonzero(mask, axis=1) if eps > 0.0 or slate_size > 1 else mask.any(axis=1)
+    for k in range(slate_size):
+        u = uniforms[:, k].astype(np.float64)
+        explore = u < eps
+        best = rest[rows, rest.argmax(axis=1)]
+        tied = rest == best[:, None]
+        exploit_u = np.clip((u - eps) / (1.0 - eps), 0.0, 1.0) if eps < 1.0 else u
+        choice, n_tied = _pick(tied, exploit_u)
+        some = n_shown > k
+        if eps > 0.0:
+            wild = np.flatnonzero(explore & some)
+            choice[wild] = _pick(rest[wild] > -np.inf, u[wild] / eps)[0]
+            n_left = np.maximum(n_shown - k, 1)
+            chance = eps / n_left + (1.0 - eps) * tied[rows, choice] / n_tied
+        else:
+            chance = 1.0 / n_tied
+        column[:, k] = np.where(some, choice, PAD)
+        propensity[:, k] = np.where(some, chance, 1.0)
+        rest[rows, choice] = -np.inf
+    return Slate(column, propensity)
+
+
+def _plackett_luce(rest: Floats, temperature: float, uniforms: Floats) -> Slate:
+    """Fill each position with probability proportional to exp(score / temperature).
+
+    Args:
+        rest: [B, C] scores, -inf where masked out; is overwritten.
+        temperature: above 0.
+        uniforms: [B, K].
+    """
+    rows = np.arange(len(rest))
+    column = np.full(uniforms.shape, PAD, np.int32)
+    propensity = np.ones(uniforms.shape, np.float64)
+    weight = _weights(rest, temperature)
+    for k in range(uniforms.shape[1]):
+        below = np.cumsum(weight, axis=1)
+        # The best of the first positions may outweigh the others by more than a double can hold:
+        # then the weights are taken relative to the best of what is left.
+        faint = np.flatnonzero(below[:, -1] < _REFRESH)
+        if faint.size:
+            weight[faint] = _weights(rest[faint], temperature)
+            below[faint] = np.cumsum(weight[faint], axis=1)
+        total = below[:, -1]
+        point = np.minimum(uniforms[:, k] * total, np.nextafter(total, 0.0))
+        choice = (below > point[:, None]).argmax(axis=1)
+        some = total > 0.0
+        column[:, k] = np.where(some, choice, PAD)
+        propensity[:, k] = np.where(some, weight[rows, choice] / np.where(some, total, 1.0), 1.0)
+        weight[rows, choice] = 0.0
+        rest[rows, choice] = -np.inf
+    return Slate(column, propensity)
+
+
+def _weights(rest: Floats, temperature: float) -> NDArray[np.float64]:
+    """Return exp((rest - max) / temperature), float64 [B, C]; rows without any candidate give 0."""
+    best = rest.max(axis=1, keepdims=True).astype(np.float64)
+    with np.errstate(over="ignore"):
+        gap = (rest - np.where(np.isneginf(best), 0.0, best)) / temperature
+    return np.asarray(np.exp(gap))

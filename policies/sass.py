@@ -1,0 +1,300 @@
+"""SASS: scenario-adaptive and self-supervised multi-scenario retrieval, also usable as a ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from policies.blocks.mlp import MLP
+from policies.blocks.sides import SideEncoder
+from policies.blocks.transfer import ScenarioTransfer
+from policies.columns import SideTensors, Statistics
+from policies.contract import FitContext
+from policies.contrast import Groups, Partners, info_nce, triplet
+from policies.examples import Examples
+from policies.memory import FeatureConfig
+from policies.neural import EncoderConfig, NeuralPolicy
+from policies.trainer import Trainer, TrainingRecord
+from sim.config import require
+from sim.schema import SCENARIOS, TARGETS, Requests
+
+ENGAGE = TARGETS.index("engage")
+
+
+class SASSNetwork(nn.Module):
+    """Two symmetric towers; e_s = n_s + MLP_bias(scenario features), scores are cosines.
+
+    Each tower is a `ScenarioTransfer` over its encoded side. The user's bias net reads the moment
+    (scenario, entry, hour, step), the item's its scenario. Item vectors differ by scenario, one
+    index per scenario. Source: SASS (arXiv 2208.11457) and the authors' talk.
+
+    Args:
+        statistics: vocabularies and moments.
+        encoder: widths of embeddings.
+        layers: widths of both towers' layers.
+        bias: widths of the hidden layers of both bias nets.
+    """
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        encoder: EncoderConfig,
+        layers: Sequence[int],
+        bias: Sequence[int],
+    ) -> None:
+        """Create the towers."""
+        super().__init__()
+        dims = (encoder.id_dim, encoder.context_dim)
+        self.user = SideEncoder(statistics.user, *dims)
+        self.moment = SideEncoder(statistics.moment, *dims)
+        self.streamer = SideEncoder(statistics.streamer, *dims)
+        self.user_tower = ScenarioTransfer(self.user.width, layers, encoder.context_dim)
+        self.item_tower = ScenarioTransfer(self.streamer.width, layers, encoder.context_dim)
+        self.user_bias = bias_net(self.moment.width, bias, layers[-1])
+        self.item_bias = bias_net(encoder.context_dim, bias, layers[-1])
+
+    def users(self, user: SideTensors, moment: SideTensors) -> tuple[Tensor, Tensor]:
+        """Return the scenario's and the global unit vector of each request, [B, D] each."""
+        own, shared = self.user_tower(self.user(user), scenario_of(moment))
+        bias = self.user_bias(self.moment(moment))
+        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
+
+    def items(self, streamer: SideTensors) -> tuple[Tensor, Tensor]:
+        """Return the scenario's and the global unit vector of each room, [N, D] each."""
+        scenario = scenario_of(streamer)
+        own, shared = self.item_tower(self.streamer(streamer), scenario)
+        bias = self.item_bias(self.item_tower.scenario(scenario))
+        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
+
+    def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
+        """Return request vectors [B, D]; the refer is not read."""
+        return self.users(user, moment)[0]
+
+    def streamer_side(self, streamer: SideTensors) -> Tensor:
+        """Return room vectors [N, D]."""
+        return self.items(streamer)[0]
+
+    def join(
+        self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
+    ) -> Tensor:
+        """Return cosines [N, 1]; pair columns and position are not read."""
+        return (request * streamer).sum(1, keepdim=True)
+
+
+def bias_net(n_in: int, hidden: Sequence[int], n_out: int) -> nn.Module:
+    """Return an MLP [N, n_in] -> [N, n_out] with a linear last layer."""
+    mlp = MLP(n_in, hidden)
+    return nn.Sequential(mlp, nn.Linear(mlp.width, n_out))
+
+
+def scenario_of(side: SideTensors) -> Tensor:
+    """Return the scenario int64 [N] of user, moment or streamer columns, their first category."""
+    return (side.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
+
+
+@dataclass
+class Views:
+    """Stage 1: the same user (item) seen in two scenarios is the positive pair of InfoNCE.
+
+    Uses every visit, engaged or not. A row of the task is an anchor; its partner, another row of
+    the same owner in a different scenario, is drawn anew each time.
+    """
+
+    network: SASSNetwork
+    examples: Examples
+    temperature: float
+    id_dropout: float
+    n_anchors: int
+    """Anchors of each side, spread evenly over the log; fewer where there are not so many."""
+
+    def __post_init__(self) -> None:
+        """Find the anchors."""
+        examples = self.examples
+        self._user, self._item = examples.user.ids[:, 0].long(), examples.streamer.ids[:, 0].long()
+        self._user_partners = Partners(self._user, scenario_of(examples.user))
+        self._item_partners = Partners(self._item, examples.scenario)
+        counts = [len(p.anchors) for p in (self._user_partners, self._item_partners)]
+        self._n = min(self.n_anchors, max(counts))
+
+    def __len__(self) -> int:
+        """Number of anchors."""
+        return self._n
+
+    def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
+        """Return InfoNCE over users plus InfoNCE over items; see `policies.trainer.Task`."""
+        drop = self.id_dropout if training else 0.0
+        total = torch.zeros(())
+        user = self._pair(rows, self._user_partners, generator)
+        if user is not None:
+            views = [
+                self.network.users(
+                    self.examples.user.take(side).without_ids(drop, generator),
+                    self.examples.moment.take(side),
+                )[0]
+                for side in user
+            ]
+            total = total + info_nce(views[0], views[1], self._user[user[0]], self.temperature)
+        item = self._pair(rows, self._item_partners, generator)
+        if item is not None:
+            views = [
+                self.network.items(
+                    self.examples.streamer.take(side).without_ids(drop, generator)
+                )[0]
+                for side in item
+            ]
+            total = total + info_nce(views[0], views[1], self._item[item[0]], self.temperature)
+        return total
+
+    def _pair(
+        self, rows: Tensor, partners: Partners, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        n = len(partners.anchors)
+        if n == 0:
+            return None
+        anchor = partners.anchors[rows * n // self._n]
+        return anchor, partners.draw(anchor, generator)
+
+
+@dataclass
+class Triplets:
+    """Stage 2: an engaged room against rooms exposed in the same scenario in the same hour.
+
+    Drawing logged rows draws rooms in proportion to their exposure, and only rooms on air. The
+    same loss on the global outputs is the auxiliary loss.
+    """
+
+    network: SASSNetwork
+    examples: Examples
+    n_negatives: int
+    margin: float
+    auxiliary: float
+    """Weight of the loss on the global outputs."""
+    id_dropout: float
+
+    def __post_init__(self) -> None:
+        """Find the positives."""
+        examples = self.examples
+        self._positive = torch.nonzero(examples.labels[:, ENGAGE] > 0.5).flatten()
+        self._exposed = Groups(examples.tick * len(SCENARIOS) + examples.scenario)
+
+    def __len__(self) -> int:
+        """Number of positives."""
+        return len(self._positive)
+
+    def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
+        """Return the triplet loss over the positives `rows`; see `policies.trainer.Task`."""
+        drop = self.id_dropout if training else 0.0
+        examples = self.examples
+        positive = self._positive[rows]
+        negative = self._exposed.draw(positive, self.n_negatives, generator)
+        request = examples.request[positive]
+        users = self.network.users(
+            examples.user.take(request).without_ids(drop, generator), examples.moment.take(request)
+        )
+        shown = torch.cat([positive[:, None], negative], dim=1)
+        items = self.network.items(
+            examples.streamer.take(shown.flatten()).without_ids(drop, generator)
+        )
+        streamer = examples.streamer.ids[:, 0]
+        valid = streamer[negative] != streamer[positive][:, None]
+        own, shared = (
+            torch.einsum("nd,nmd->nm", u, i.view(*shown.shape, -1))
+            for u, i in zip(users, items, strict=True)
+        )
+        return triplet(own[:, 0], own[:, 1:], valid, self.margin) + self.auxiliary * triplet(
+            shared[:, 0], shared[:, 1:], valid, self.margin
+        )
+
+
+class SASS(NeuralPolicy):
+    """Retrieves and ranks by cosines of scenario-adaptive vectors.
+
+    Args:
+        layers: widths of both towers' layers; the talk found three best.
+        bias: widths of the hidden layers of the bias nets.
+        temperature: of InfoNCE.
+        n_anchors: anchors of stage 1 per side; 0 leaves stage 1 out (SASS-Base).
+        n_negatives: negatives per positive in stage 2.
+        margin: of the triplet loss, in cosine.
+        auxiliary: weight of the loss on the global outputs.
+        features: numbers of the feature store.
+        encoder: how columns become vectors.
+        pretrainer: training loop of stage 1.
+        trainer: training loop of stage 2.
+
+    Attributes:
+        pretraining_: how stage 1 went; None where it was left out.
+    """
+
+    pretraining_: TrainingRecord | None
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        bias: Sequence[int],
+        temperature: float,
+        n_anchors: int,
+        n_negatives: int,
+        margin: float,
+        auxiliary: float,
+        features: FeatureConfig,
+        encoder: EncoderConfig,
+        pretrainer: Trainer,
+        trainer: Trainer,
+    ) -> None:
+        """Store and check the arguments."""
+        super().__init__(features, encoder, trainer)
+        self.layers = layers
+        self.bias = bias
+        self.temperature = temperature
+        self.n_anchors = n_anchors
+        self.n_negatives = n_negatives
+        self.margin = margin
+        self.auxiliary = auxiliary
+        self.pretrainer = pretrainer
+        require(self, "temperature", 1e-3, 100.0)
+        require(self, "n_anchors", 0, 10**9)
+        require(self, "n_negatives", 1, 1000)
+        require(self, "margin", 0.0, 2.0)
+        require(self, "auxiliary", 0.0, 100.0)
+
+    def build(self, statistics: Statistics) -> nn.Module:
+        """Return an untrained `SASSNetwork`."""
+        return SASSNetwork(statistics, self.encoder, self.layers, self.bias)
+
+    def train(
+        self, network: nn.Module, examples: Examples, context: FitContext
+    ) -> TrainingRecord:
+        """Pretrain on views, then fine-tune all parameters on engagements."""
+        assert isinstance(network, SASSNetwork)
+        drop = self.encoder.id_dropout
+        self.pretraining_ = None
+        views = Views(network, examples, self.temperature, drop, self.n_anchors)
+        if len(views):
+            self.pretraining_ = self.pretrainer.run(network, views, context, "pretrain")
+        triplets = Triplets(
+            network, examples, self.n_negatives, self.margin, self.auxiliary, drop
+        )
+        return self.trainer.run(network, triplets, context, "finetune")
+
+    def user_vectors(self, requests: Requests) -> NDArray[np.float32]:
+        """Return request-side unit vectors, float32 [B, D]."""
+        return np.asarray(self._fitted().requests(requests).numpy(), np.float32)
+
+    def streamer_vectors(self, requests: Requests) -> NDArray[np.float32]:
+        """Return candidate-side unit vectors, float32 [B, C, D]."""
+        return np.asarray(self._fitted().rooms(requests).numpy(), np.float32)
+
+    def score(self, requests: Requests) -> NDArray[np.float32]:
+        """Return cosines float32 [B, C], 0 where masked; see `NeuralPolicy.score`."""
+        if requests.mask.size == 0:
+            return np.zeros(requests.mask.shape, np.float32)
+        user, rooms = self.user_vectors(requests), self.streamer_vectors(requests)
+        near = np.matmul(rooms, user[:, :, None])[:, :, 0]
+        return np.where(requests.mask, near, np.float32(0.0))

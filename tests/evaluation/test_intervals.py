@@ -1,0 +1,121 @@
+"""Intervals: closed forms, pairing, and coverage by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluation import intervals
+from evaluation.intervals import Estimate
+
+
+def test_mean_equals_one_sample_t_interval() -> None:
+    x = np.random.default_rng(0).normal(3.0, 2.0, 50)
+    got = intervals.mean(x).interval()
+    low, high = stats.t.interval(0.95, 49, loc=x.mean(), scale=stats.sem(x))
+    np.testing.assert_allclose([got.estimate, got.low, got.high], [x.mean(), low, high], rtol=1e-12)
+    assert got.n == 50
+
+
+def test_difference_equals_paired_t_interval() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.normal(3.0, 2.0, 40)
+    b = a + rng.normal(0.1, 0.5, 40)
+    got = intervals.difference(intervals.mean(b), intervals.mean(a)).interval(0.9)
+    peer = stats.ttest_rel(b, a).confidence_interval(0.9)
+    np.testing.assert_allclose([got.low, got.high], [peer.low, peer.high], rtol=1e-10)
+
+
+def test_ratio_equals_textbook_delta_method() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.poisson(5.0, 300).astype(float) + 1
+    y = rng.binomial(x.astype(int), 0.2).astype(float)
+    got = intervals.ratio(y, x)
+    r = y.sum() / x.sum()
+    cov = np.cov(y, x)
+    variance = (cov[0, 0] - 2 * r * cov[0, 1] + r**2 * cov[1, 1]) / (300 * x.mean() ** 2)
+    assert got.value == pytest.approx(r, rel=1e-14)
+    assert got.standard_error == pytest.approx(np.sqrt(variance), rel=1e-10)
+
+
+def test_lift_of_a_policy_over_itself_is_exactly_zero() -> None:
+    y, x = np.arange(1.0, 9.0), np.arange(2.0, 10.0)
+    got = intervals.lift(intervals.ratio(y, x), intervals.ratio(y, x)).interval()
+    assert (got.estimate, got.low, got.high) == (0.0, 0.0, 0.0)
+
+
+def test_lift_scales_out_units() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.random(30) + 1, rng.random(30) + 1
+    one = intervals.lift(intervals.mean(a), intervals.mean(b)).interval()
+    ten = intervals.lift(intervals.mean(10 * a), intervals.mean(10 * b)).interval()
+    np.testing.assert_allclose([one.low, one.high], [ten.low, ten.high], rtol=1e-10)
+
+
+def test_rows_of_absent_clusters_do_not_matter() -> None:
+    values, user = np.array([1.0, 2.0, 4.0, np.nan]), np.array([0, 0, 5, 6])
+    got = intervals.clustered_mean(values, user, 10)
+    small = intervals.clustered_mean(values[:3], np.array([0, 0, 1]), 2)
+    assert got.n == 3
+    assert got.value == pytest.approx(7 / 3)
+    assert got.standard_error == pytest.approx(small.standard_error)
+    assert list(np.flatnonzero(got.active)) == [0, 5]
+
+
+@pytest.mark.parametrize("values", [[], [2.0], [np.nan, np.nan]])
+def test_fewer_than_two_clusters_have_no_interval(values: list[float]) -> None:
+    got = intervals.mean(np.array(values)).interval()
+    assert np.isnan([got.low, got.high]).all()
+
+
+def test_undefined_ratio_and_lift_are_nan() -> None:
+    none = intervals.ratio(np.zeros(4), np.zeros(4))
+    assert np.isnan(none.value)
+    assert np.isnan(none.interval().low)
+    zero = intervals.mean(np.zeros(4))
+    assert np.isnan(intervals.lift(intervals.mean(np.ones(4)), zero).value)
+
+
+def test_bad_input_names_the_field() -> None:
+    with pytest.raises(ValueError, match="numerator has 1 values that are not finite"):
+        intervals.ratio(np.array([np.nan, 1.0]), np.ones(2))
+    with pytest.raises(ValueError, match=r"shape \(2,\), denominator \(3,\)"):
+        intervals.ratio(np.ones(2), np.ones(3))
+    with pytest.raises(ValueError, match="2 and 3 clusters"):
+        intervals.difference(intervals.mean(np.ones(2)), intervals.mean(np.ones(3)))
+    with pytest.raises(ValueError, match="level is 1.5"):
+        intervals.mean(np.ones(3)).interval(1.5)
+
+
+def _arms(rng: np.random.Generator, users: int) -> tuple[Estimate, Estimate]:
+    """Two arms of a ratio metric that share users; true ratios 0.22 and 0.2, lift 0.1."""
+    taste = rng.beta(2.0, 8.0, users)  # mean 0.2
+    shown = rng.poisson(6.0, users) + 1
+    control = rng.binomial(shown, taste)
+    more = rng.binomial(shown, np.minimum(1.1 * taste, 1.0))
+    return (
+        intervals.ratio(more.astype(float), shown.astype(float)),
+        intervals.ratio(control.astype(float), shown.astype(float)),
+    )
+
+
+def test_paired_intervals_cover_at_their_level() -> None:
+    rng = np.random.default_rng(4)
+    hits = np.zeros(3)
+    runs = 1500
+    # beta(2, 8) above 1/1.1 has mass below 1e-7, so the cap does not move the truth.
+    truths = (0.22, 0.02, 0.1)
+    for _ in range(runs):
+        pair = _arms(rng, 300)
+        estimates = (pair[0], intervals.difference(*pair), intervals.lift(*pair))
+        for index, (estimate, truth) in enumerate(zip(estimates, truths, strict=True)):
+            got = estimate.interval()
+            hits[index] += got.low <= truth <= got.high
+    assert ((hits / runs > 0.93) & (hits / runs < 0.97)).all(), hits / runs
+
+
+def test_pairing_is_narrower_than_independence() -> None:
+    treated, control = _arms(np.random.default_rng(5), 4000)
+    paired = intervals.difference(treated, control).standard_error
+    assert paired < 0.85 * np.hypot(treated.standard_error, control.standard_error)

@@ -1,0 +1,84 @@
+"""Baselines: what they count, what they forget, and what they never look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.contract import FitContext
+from policies.heuristics import Popularity, Random, Recency
+from sim.config import ConfigError
+from sim.schema import PAD
+from tests.policies.planted import impressions, log, no_purchases, requests
+
+CONTEXT = FitContext()
+HALF_LIFE_S = 7200.0
+
+
+def fitted(as_of_s: float = 7200.0, prior: float = 2.0) -> Popularity:
+    """Streamer 0: one engaged and one not at 7,200 s; streamer 1: one engaged at 0 s."""
+    rows = impressions([1, 0, 0, 3], [True, True, False, True], [0.0, 7200.0, 7200.0, 9000.0])
+    return Popularity(HALF_LIFE_S, prior).fit(log(rows, as_of_s), CONTEXT)
+
+
+def test_random_scores_alike_and_recency_prefers_the_newest_live() -> None:
+    batch = requests([[3, 7, 5, PAD]])
+    assert np.ptp(Random().score(batch)) == 0.0
+    assert int(Recency().score(batch)[0, :3].argmax()) == 1
+
+
+def test_popularity_is_the_faded_smoothed_rate() -> None:
+    score = fitted().score(requests([[0, 1, 2, 3, PAD]]))[0]
+    shown, engaged = 2.0 + 0.5, 1.0 + 0.5  # the event of streamer 1 is one half-life old
+    mean = engaged / shown
+    assert score[0] == pytest.approx((1.0 + 2.0 * mean) / (2.0 + 2.0))
+    assert score[1] == pytest.approx((0.5 + 2.0 * mean) / (0.5 + 2.0))
+    assert score[2] == pytest.approx(mean)
+    assert score[3] == pytest.approx(mean)  # known only at 9,000 s
+    assert np.isfinite(score[4])
+
+
+def test_popularity_goes_on_while_deployed_as_if_it_had_been_fitted_later() -> None:
+    deployed = fitted()
+    deployed.observe(impressions([3], [True], [9000.0]), no_purchases(), 10_800.0)
+    later = fitted(as_of_s=10_800.0)
+    batch = requests([[0, 1, 2, 3]])
+    assert deployed.score(batch) == pytest.approx(later.score(batch), rel=1e-12)
+
+
+def test_rows_of_the_future_wait_until_they_are_known() -> None:
+    policy = fitted()
+    batch = requests([[0, 1, 2, 3]])
+    late = impressions([2], [True], [8000.0])
+    policy.observe(late, no_purchases(), 7300.0)
+    quiet = fitted()
+    quiet.observe(impressions([], [], []), no_purchases(), 7300.0)
+    assert (policy.score(batch) == quiet.score(batch)).all()
+    policy.observe(impressions([], [], []), no_purchases(), 8100.0)
+    assert policy.score(batch)[0, 2] > policy.score(requests([[4]]))[0, 0]
+
+
+def test_popularity_without_events_and_with_new_ids_scores_a_constant() -> None:
+    empty = Popularity().fit(log(impressions([], [], []), 3600.0), CONTEXT)
+    assert (empty.score(requests([[0, 5, PAD]])) == 0.0).all()
+    new = fitted().score(requests([[2, 11, 500]]))[0]
+    assert np.ptp(new) == 0.0
+
+
+def test_popularity_survives_a_restart(tmp_path: Path) -> None:
+    policy = fitted()
+    policy.observe(impressions([2], [True], [8000.0]), no_purchases(), 7300.0)
+    policy.save(tmp_path)
+    back = Popularity(HALF_LIFE_S, 2.0).load(tmp_path)
+    batch = requests([[0, 1, 2, 3]])
+    for one in (policy, back):
+        one.observe(impressions([1], [False], [8500.0]), no_purchases(), 9000.0)
+    assert (policy.score(batch) == back.score(batch)).all()
+
+
+@pytest.mark.parametrize(("half_life_s", "prior"), [(0.0, 1.0), (float("inf"), 1.0), (9.0, -1.0)])
+def test_popularity_refuses_arguments_out_of_range(half_life_s: float, prior: float) -> None:
+    with pytest.raises(ConfigError, match=r"Popularity\.\w+ = .*; allowed: a number in"):
+        Popularity(half_life_s, prior)
