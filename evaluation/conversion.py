@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from evaluation import conversion_figures as figures
 from evaluation import wording
+from evaluation.drawing import Plot
 from evaluation.page import Chapter, Panel, Table
 from evaluation.results import ALL
 from evaluation.wording import Cell
@@ -103,7 +103,7 @@ def _ordered(names: Sequence[str]) -> list[str]:
 
 
 def _bias_panel(rates: pd.DataFrame, horizons: Sequence[str]) -> Panel:
-    drawn: dict[str, list[go.Figure | None]] = {}
+    drawn: dict[str, list[Plot | None]] = {}
     for horizon in horizons:
         bias = _bias(rates, horizon)
         if bias is None:
@@ -119,7 +119,7 @@ def _bias_panel(rates: pd.DataFrame, horizons: Sequence[str]) -> Panel:
 
 def _curves_panel(curves: pd.DataFrame) -> Panel | None:
     names = _ordered(list(curves["scenario"]))
-    plots: list[go.Figure | None] = [
+    plots: list[Plot | None] = [
         figures.conversion_curves(curves[curves["scenario"] == name]) for name in names
     ]
     if not plots:
@@ -149,16 +149,19 @@ def _rate_table(rates: pd.DataFrame, horizon: str) -> Table:
 
 
 def _finding(rates: pd.DataFrame, horizons: Sequence[str]) -> str:
-    """Compare the naive rate with the best correction, over the worst scenario of each."""
+    """Say how far off each estimator is over all scenarios, or else where it is worst."""
     bias = _bias(rates, horizons[0]) if horizons else None
     if bias is None:
         return ""
+    whole = bias[bias["scenario"] == ALL]
     by_size = bias.assign(size=bias["estimate"].abs()).sort_values("size")
-    worst = dict(zip(by_size["estimator"], by_size["estimate"].astype(float), strict=True))
+    told = by_size if whole.empty else whole
+    off = dict(zip(told["estimator"], told["estimate"].astype(float), strict=True))
     said = [
-        f"{figures.ESTIMATOR_NAMES[key]} {wording.lift(worst[key]).text}"
+        f"{figures.ESTIMATOR_NAMES[key]} {wording.lift(off[key]).text}"
         for key in ESTIMATED
-        if key in worst
+        if key in off
     ]
-    when = "ultimate" if horizons[0] == ULTIMATE else f"{horizons[0]}"
-    return f"Against the true {when} conversion rate, at worst by scenario: {', '.join(said)}."
+    when = ULTIMATE if horizons[0] == ULTIMATE else f"{horizons[0]}"
+    where = "in its worst scenario" if whole.empty else "over all scenarios"
+    return f"Distance from the true {when} conversion rate {where}: {', '.join(said)}."

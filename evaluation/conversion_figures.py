@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from evaluation.drawing import CLEAR, CURE_BAND, KM_BAND, Plot, Spec, plot, error_bars, hover, percent
+from evaluation.drawing import (
+    CLEAR,
+    CURE_BAND,
+    KM_BAND,
+    Plot,
+    Spec,
+    error_bars,
+    hover,
+    percent,
+    plot,
+)
 from evaluation.palette import KNOWN, SPARE
 
 KM, CURE, NAIVE, TRUTH = SPARE[0], SPARE[2], KNOWN["random"], KNOWN["oracle"]
@@ -28,7 +38,7 @@ def conversion_curves(curves: pd.DataFrame) -> Plot:
     """Draw cumulative conversion over time since the bag click: estimates, bands and truth.
 
     Args:
-        curves: columns estimator (km, cure or truth), t_s (seconds), cumulative_conversion,
+        curves: columns estimator (naive, km, cure or truth), t_s (seconds), cumulative_conversion,
             low, high (shares), for one scenario.
 
     Returns:
@@ -36,57 +46,38 @@ def conversion_curves(curves: pd.DataFrame) -> Plot:
     """
     data: list[Spec] = []
     styles = {
+        "naive": ("solid", "hv", ""),
         "km": ("solid", "hv", KM_BAND),
         "cure": ("dash", "linear", CURE_BAND),
         "truth": ("dot", "linear", ""),
     }
     for key, (dash, shape, band) in styles.items():
-        part = _thinned(curves[curves["estimator"] == key].sort_values("t_s"))
+        known = curves[(curves["estimator"] == key) & curves["cumulative_conversion"].notna()]
+        part = _thinned(known.sort_values("t_s"))
         if part.empty:
             continue
+        data += _band(part.dropna(subset=["low", "high"]), band, shape) if band else []
         hours = (part["t_s"] / 3600).round(6).tolist()
-        if band and part["low"].notna().all() and part["high"].notna().all():
-            edge = {"width": 0, "shape": shape}
-            figure.add_scatter(
-                x=hours,
-                y=(100 * part["low"]).round(6).tolist(),
-                mode="lines",
-                line=edge,
-                hoverinfo="skip",
-                showlegend=False,
-            )
-            figure.add_scatter(
-                x=hours,
-                y=(100 * part["high"]).round(6).tolist(),
-                mode="lines",
-                line=edge,
-                fill="tonexty",
-                fillcolor=band,
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        figure.add_scatter(
-            x=hours,
-            y=(100 * part["cumulative_conversion"]).round(6).tolist(),
-            mode="lines",
-            name=ESTIMATOR_NAMES[key],
-            line={"color": ESTIMATORS[key].light, "width": 2.2, "dash": dash, "shape": shape},
-            hovertemplate=f"{ESTIMATOR_NAMES[key]}<br>%{{x:.1f}} h: %{{y:.3f}} %<extra></extra>",
+        data.append(
+            {
+                "type": "scatter",
+                "x": hours,
+                "y": (100 * part["cumulative_conversion"]).round(6).tolist(),
+                "mode": "lines",
+                "name": ESTIMATOR_NAMES[key],
+                "line": {
+                    "color": ESTIMATORS[key].light,
+                    "width": 2.2,
+                    "dash": dash,
+                    "shape": shape,
+                },
+                "hovertemplate": "%{x:.1f} h: %{y:.3f} %",
+            }
         )
-    dress(figure, "time since the bag click (hours)", "bought by then (% of bag clicks)", 330)
-    figure.update_yaxes(rangemode="tozero", ticksuffix=" %")
-    figure.update_xaxes(rangemode="tozero")
-    figure.update_layout(
-        showlegend=True,
-        legend={
-            "x": 0.99,
-            "y": 0.03,
-            "xanchor": "right",
-            "yanchor": "bottom",
-            "bgcolor": "rgba(0,0,0,0)",
-        },
-    )
-    return figure
+    x_title, y_title = "time since the bag click (hours)", "bought by then (% of bag clicks)"
+    corner = {"x": 0.99, "y": 0.03, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR}
+    x = {"rangemode": "tozero"}
+    return plot(data, x_title, y_title, 330, x, x | {"ticksuffix": " %"}, corner)
 
 
 def conversion_bias(rates: pd.DataFrame, scenarios: Sequence[str]) -> Plot:
@@ -108,33 +99,47 @@ def conversion_bias(rates: pd.DataFrame, scenarios: Sequence[str]) -> Plot:
         rows = [name for name in scenarios if name in part.index]
         shift = (i - (len(present) - 1) / 2) * 0.24
         part = part.loc[rows]
-        figure.add_scatter(
-            x=[percent(v) for v in part["estimate"]],
-            y=[scenarios.index(name) + shift for name in rows],
-            mode="markers",
-            name=ESTIMATOR_NAMES[key],
-            marker={"color": ESTIMATORS[key].light, "symbol": marks[key], "size": 10},
-            error_x=error_bars(part, 100.0, ESTIMATORS[key].light),
-            hovertemplate=[
-                f"{name}, {ESTIMATOR_NAMES[key]}<br>{hover(row)} from the truth<extra></extra>"
-                for name, row in part.iterrows()
-            ],
+        data.append(
+            {
+                "type": "scatter",
+                "x": [percent(v) for v in part["estimate"]],
+                "y": [scenarios.index(name) + shift for name in rows],
+                "mode": "markers",
+                "name": ESTIMATOR_NAMES[key],
+                "marker": {"color": ESTIMATORS[key].light, "symbol": marks[key], "size": 10},
+                "error_x": error_bars(part, 100.0, ESTIMATORS[key].light),
+                "hovertemplate": [
+                    f"{name}, {ESTIMATOR_NAMES[key]}<br>{hover(row)} from the truth<extra></extra>"
+                    for name, row in part.iterrows()
+                ],
+            }
         )
-    dress(figure, "off the true conversion rate by (% of it)", None, 120 + 58 * len(scenarios))
-    figure.update_xaxes(zeroline=True, zerolinecolor=TRUTH.light, zerolinewidth=2, ticksuffix=" %")
-    figure.update_yaxes(
-        tickvals=list(range(len(scenarios))),
-        ticktext=list(scenarios),
-        ticks="",
-        range=[len(scenarios) - 0.4, -0.6],
-        showgrid=False,
-    )
-    figure.update_layout(
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        margin={"t": 40},
-    )
-    return figure
+    x = {"zeroline": True, "zerolinecolor": TRUTH.light, "zerolinewidth": 2, "ticksuffix": " %"}
+    y = {
+        "tickvals": list(range(len(scenarios))),
+        "ticktext": list(scenarios),
+        "range": [len(scenarios) - 0.4, -0.6],
+        "showgrid": False,
+    }
+    above = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
+    title, height = "off the true conversion rate by (% of it)", 120 + 58 * len(scenarios)
+    return plot(data, title, "", height, x, y, above, {"t": 40})
+
+
+def _band(part: pd.DataFrame, colour: str, shape: str) -> list[Spec]:
+    """Return the two traces that shade an interval over time, none where it is unknown."""
+    if part.empty:
+        return []
+    edge = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": (part["t_s"] / 3600).round(6).tolist(),
+        "line": {"width": 0, "shape": shape},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    low, high = ((100 * part[end]).round(6).tolist() for end in ("low", "high"))
+    return [edge | {"y": low}, edge | {"y": high, "fill": "tonexty", "fillcolor": colour}]
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:

@@ -41,34 +41,36 @@ def lift_panel(
     shown = [name for name in order if name in rows]
     for name in shown:
         row = rows[name]
-        figure.add_scatter(
-            x=[percent(row["estimate"])],
-            y=[name],
-            mode="markers",
-            name=name,
-            marker={"color": ink[name].light, "symbol": ink[name].mark, "size": 10},
-            error_x=error_bar(row, 100.0, ink[name].light),
-            hovertemplate=f"{name}<br>{hover(row)}<extra></extra>",
+        data.append(
+            {
+                "type": "scatter",
+                "x": [percent(row["estimate"])],
+                "y": [name],
+                "mode": "markers",
+                "name": name,
+                "marker": {"color": ink[name].light, "symbol": ink[name].mark, "size": 10},
+                "error_x": error_bar(row, 100.0, ink[name].light),
+                "hovertemplate": hover(row),
+            }
         )
-    dress(figure, title, None, 70 + 27 * len(shown))
-    figure.update_yaxes(
-        autorange="reversed",
-        categoryorder="array",
-        categoryarray=shown,
-        showgrid=False,
-        dtick=1,
-        ticks="outside",
-        ticklen=7,
-        tickcolor="rgba(0,0,0,0)",
-    )
-    figure.update_xaxes(
-        range=[100 * span[0], 100 * span[1]],
-        zeroline=True,
-        zerolinecolor=ZERO,
-        zerolinewidth=1.5,
-        ticksuffix=" %",
-    )
-    return figure
+    x = {
+        "range": [100 * span[0], 100 * span[1]],
+        "zeroline": True,
+        "zerolinecolor": ZERO,
+        "zerolinewidth": 1.5,
+        "ticksuffix": " %",
+    }
+    y = {
+        "autorange": "reversed",
+        "categoryorder": "array",
+        "categoryarray": shown,
+        "showgrid": False,
+        "dtick": 1,
+        "ticks": "outside",
+        "ticklen": 7,
+        "tickcolor": CLEAR,
+    }
+    return plot(data, title, "", 70 + 27 * len(shown), x, y)
 
 
 def offline_online(
@@ -103,29 +105,31 @@ def offline_online(
                 "high": "y_high",
             }
         )
-        figure.add_scatter(
-            x=[float(row["x"])],
-            y=[percent(row["estimate"])],
-            mode="markers+text",
-            name=name,
-            text=[name],
-            textposition=place,
-            textfont={"color": ink[name].light, "size": 12},
-            marker={"color": ink[name].light, "symbol": ink[name].mark, "size": 11},
-            error_x=error_bar(across, 1.0, ink[name].light),
-            error_y=error_bar(row, 100.0, ink[name].light),
-            cliponaxis=False,
-            hovertemplate=f"{name}<br>offline %{{x:.4g}}<br>online {hover(row)}<extra></extra>",
+        data.append(
+            {
+                "type": "scatter",
+                "x": [float(row["x"])],
+                "y": [percent(row["estimate"])],
+                "mode": "markers+text",
+                "name": name,
+                "text": [name],
+                "textposition": place,
+                "textfont": {"color": ink[name].light, "size": 12},
+                "marker": {"color": ink[name].light, "symbol": ink[name].mark, "size": 11},
+                "error_x": error_bar(across, 1.0, ink[name].light),
+                "error_y": error_bar(row, 100.0, ink[name].light),
+                "cliponaxis": False,
+                "hovertemplate": f"offline %{{x:.4g}}<br>online {hover(row)}",
+            }
         )
-    dress(figure, x_title, y_title, 400)
-    figure.update_xaxes(range=padded(points[["x", "x_low", "x_high"]].to_numpy(dtype=np.float64)))
-    figure.update_yaxes(
-        ticksuffix=" %",
-        zeroline=True,
-        zerolinecolor=ZERO,
-        range=padded(100 * points[["estimate", "low", "high"]].to_numpy(dtype=np.float64)),
-    )
-    return figure
+    x = {"range": padded(points[["x", "x_low", "x_high"]].to_numpy(dtype=np.float64))}
+    y = {
+        "ticksuffix": " %",
+        "zeroline": True,
+        "zerolinecolor": ZERO,
+        "range": padded(100 * points[["estimate", "low", "high"]].to_numpy(dtype=np.float64)),
+    }
+    return plot(data, x_title, y_title, 400, x, y)
 
 
 def sampled_full(
@@ -147,33 +151,30 @@ def sampled_full(
     for _, row in pairs.iterrows():
         name = str(row["policy"])
         strong = name in flipped
-        figure.add_scatter(
-            x=[0, 1],
-            y=[float(row["full_rank"]), float(row["sampled_rank"])],
-            mode="lines+markers+text",
-            name=name,
-            cliponaxis=False,
-            text=[f"{name}  {row['full']:.3f}  ", f"  {row['sampled']:.3f}  {name}"],
-            textposition=["middle left", "middle right"],
-            textfont={"color": ink[name].light, "size": 12},
-            line={"color": ink[name].light, "width": 3 if strong else 1.2},
-            marker={"color": ink[name].light, "symbol": ink[name].mark, "size": 9},
-            hovertemplate=f"{name}<br>{full} {row['full']:.4f}<br>{sampled} {row['sampled']:.4f}"
-            "<extra></extra>",
+        data.append(
+            {
+                "type": "scatter",
+                "x": [0, 1],
+                "y": [float(row["full_rank"]), float(row["sampled_rank"])],
+                "mode": "lines+markers+text",
+                "name": name,
+                "cliponaxis": False,
+                "text": [f"{name}  {row['full']:.3f}  ", f"  {row['sampled']:.3f}  {name}"],
+                "textposition": ["middle left", "middle right"],
+                "textfont": {"color": ink[name].light, "size": 12},
+                "line": {"color": ink[name].light, "width": 3 if strong else 1.2},
+                "marker": {"color": ink[name].light, "symbol": ink[name].mark, "size": 9},
+                "hovertemplate": f"{full} {row['full']:.4f}<br>{sampled} {row['sampled']:.4f}",
+            }
         )
-    dress(
-        figure,
-        "ranked against (numbers: value of the metric)",
-        "rank (1 is best)",
-        96 + 30 * len(pairs),
-    )
-    figure.update_xaxes(
-        range=[-0.75, 1.75],
-        tickvals=[0, 1],
-        side="top",
-        showgrid=False,
-        ticktext=["all rooms on air", "sampled rooms"],
-    )
-    figure.update_yaxes(range=[len(pairs) + 0.6, 0.4], dtick=1, showgrid=False)
-    figure.update_layout(margin={"t": 62, "b": 16})
-    return figure
+    x = {
+        "range": [-0.75, 1.75],
+        "tickvals": [0, 1],
+        "side": "top",
+        "showgrid": False,
+        "ticktext": ["all rooms on air", "sampled rooms"],
+    }
+    y = {"range": [len(pairs) + 0.6, 0.4], "dtick": 1, "showgrid": False}
+    x_title, y_title = "ranked against (numbers: value of the metric)", "rank (1 is best)"
+    margin = {"t": 62, "b": 16}
+    return plot(data, x_title, y_title, 96 + 30 * len(pairs), x, y, margin=margin)

@@ -22,14 +22,15 @@ def label_places(
 
     px, py = scaled(x, 480.0), scaled(y, 250.0)
     offsets = {
+        # corners first: a cross of intervals runs through the point
+        "top right": (1.0, 12.0),
+        "bottom right": (1.0, -12.0),
+        "top left": (-1.0, 12.0),
+        "bottom left": (-1.0, -12.0),
         "top center": (0.0, 17.0),
         "bottom center": (0.0, -17.0),
         "middle right": (1.0, 0.0),
         "middle left": (-1.0, 0.0),
-        "top right": (1.0, 14.0),
-        "bottom left": (-1.0, -14.0),
-        "top left": (-1.0, 14.0),
-        "bottom right": (1.0, -14.0),
     }
     boxes = [(float(a), float(b), 8.0, 8.0) for a, b in zip(px, py, strict=True)]
     places: list[str] = []
@@ -37,14 +38,14 @@ def label_places(
         half = 3.6 * letters
         costs: dict[str, float] = {}
         for rank, (name, (side, rise)) in enumerate(offsets.items()):
-            box = (px[i] + side * (half + 10), py[i] + rise, half, 8.0)
+            box = (px[i] + side * (half + 7), py[i] + rise, half, 8.0)
             others = (b for j, b in enumerate(boxes) if j != i)
             hits = sum(_overlap(box, other) for other in others)
             outside = max(0.0, -40 - (box[0] - half)) + max(0.0, box[0] + half - 540)
             costs[name] = hits + outside + 0.01 * rank
         best = min(costs, key=lambda name: costs[name])
         side, rise = offsets[best]
-        boxes.append((float(px[i] + side * (half + 10)), float(py[i] + rise), half, 8.0))
+        boxes.append((float(px[i] + side * (half + 7)), float(py[i] + rise), half, 8.0))
         places.append(best)
     return places
 

@@ -156,7 +156,7 @@ def board(rows: pd.DataFrame) -> pd.DataFrame:
     online = lifts(numbers)
     online = online[online["scenario"] == ALL]
     metrics = offline(numbers).pivot(index="policy", columns="metric", values="estimate")
-    never = sorted(set(metrics.index) - set(online["policy"]))
+    never = sorted({str(name) for name in metrics.index} - set(online["policy"]))
     nothing = {"estimate": np.nan, "low": np.nan, "high": np.nan}
     alone = pd.DataFrame({"policy": never}).assign(control="", worlds=0, **nothing)
     table = pd.concat([part for part in (online, alone) if len(part)] or [online])
@@ -171,7 +171,10 @@ def board(rows: pd.DataFrame) -> pd.DataFrame:
     table["seeds"] = table["policy"].map(seeds)
     table["studies"] = table["policy"].map(studies)
     first = ["rank", "policy", "control", "lift", "low", "high", "worlds", "seeds", "studies"]
-    shown = [*(m for m in PREFERRED if m in metrics), *sorted(set(metrics) - set(PREFERRED))]
+    shown = [
+        *(m for m in PREFERRED if m in metrics),
+        *sorted({str(name) for name in metrics} - set(PREFERRED)),
+    ]
     joined = table[first].merge(metrics[shown], left_on="policy", right_index=True, how="left")
     return joined.reset_index(drop=True)
 

@@ -28,7 +28,8 @@ from sim.rng import philox4x32
 from sim.schema import PAD, SCENARIOS, TARGETS, Requests
 
 if TYPE_CHECKING:
-    from sim.log import Log, Tick
+    from sim.log import Log
+    from sim.tick import Tick
     from sim.truth import RequestTruth
 
 TruthSource = Callable[[Requests], "RequestTruth | None"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import plotly.graph_objects as go
-
+from evaluation.drawing import Plot
 from evaluation.wording import Cell
 
 
@@ -31,7 +30,7 @@ class Panel:
     options: tuple[str, ...]
     places: tuple[str, ...]
     """Heading of each place; "" for none."""
-    drawn: Mapping[str, Sequence[go.Figure | None]]
+    drawn: Mapping[str, Sequence[Plot | None]]
     """Option to one figure per place; None leaves a place empty for that option."""
 
 

@@ -5,8 +5,8 @@ Equal input gives equal bytes: nothing of the moment (time, host, random ids) en
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from evaluation import chapters, drawing, wording
+from evaluation import chapters, drawing, standings
 from evaluation.conversion import conversion
 from evaluation.leaderboard import board, pooled
 from evaluation.page import Chapter
@@ -45,7 +45,7 @@ def render(folder: Path) -> Path:
     study = open_folder(folder)
     numbers = pooled(study.rows)
     table = _one_control(board(study.rows))
-    leaders = chapters.leaderboard(table, numbers)
+    leaders = standings.leaderboard(table, numbers)
     order = list(table["policy"])
     ink = inks(order)
     parts = (
@@ -87,7 +87,7 @@ def summary_svg(folder: Path) -> Path:
     """
     study = open_folder(folder)
     table = _one_control(board(study.rows))
-    leaders = chapters.leaderboard(table, pooled(study.rows))
+    leaders = standings.leaderboard(table, pooled(study.rows))
     if not leaders.control:
         raise ReportError(f"study folder {folder} has no online lift to draw")
     svg = (
@@ -109,7 +109,7 @@ def _plots(parts: tuple[Chapter, ...]) -> Mapping[str, Mapping[str, list[Any]]]:
     """Return panel key to option to one plotly specification (or None) per place."""
     return {
         panel.key: {
-            option: [None if figure is None else json.loads(figure.to_json()) for figure in drawn]
+            option: [None if figure is None else asdict(figure) for figure in drawn]
             for option, drawn in panel.drawn.items()
         }
         for part in parts
@@ -128,7 +128,8 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["scenario"] = wording.scenario
+    # the browser's JSON knows no NaN; better no page than one without plots
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
     return environment
 
 

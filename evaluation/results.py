@@ -40,8 +40,8 @@ Vocabulary of `metric`
 
     Survival, policy "": ``cvr/naive``, ``cvr/km``, ``cvr/cure``, ``cvr/truth`` (kind "truth"; the
     others "offline"), with slice the horizon after the product-bag click: ``15min``, ``1h``,
-    ``24h``, ``72h``, ... or ``ultimate``; ``cure_plateau_ratio`` and ``cure_family_gap`` say
-    whether the cure model may be believed, slice ``ultimate``.
+    ``24h``, ``72h``, ... or ``ultimate``; ``cure_plateau_ratio``, ``cure_family_gap`` and
+    ``cure_misfit`` say whether the cure model may be believed, slice ``ultimate``.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ _UNITS = {
     "bag_clicks_per_user": "bag clicks", "carts_per_user": "carts",
     "purchases_per_user": "purchases", "gmv_cny_per_user": "CNY", "value_per_user": "value",
     "cvr": "probability", "cure_plateau_ratio": "ratio", "cure_family_gap": "ratio",
+    "cure_misfit": "ratio",
 }  # fmt: skip
 _NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_]+))?")
 

@@ -18,6 +18,8 @@ Source: Krichene & Rendle, "On Sampled Metrics for Item Recommendation", KDD 202
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlog1py, xlogy
@@ -56,36 +58,27 @@ def expected_values(
     if m < 1:
         raise MetricError(f"m is {m}; at least 1 negative must be sampled")
     out = np.empty(len(ranks))
-    for n in np.unique(ranks.candidates):
-        rows = np.flatnonzero(ranks.candidates == n)
+    order = np.argsort(ranks.candidates, kind="stable")
+    lengths, starts = np.unique(ranks.candidates[order], return_index=True)
+    for n, rows in zip(lengths, np.split(order, starts[1:]), strict=True):
         part = Ranks(ranks.greater[rows], ranks.equal[rows], ranks.candidates[rows])
-        out[rows] = _expected_in_lists_of(int(n), metric, part, m, replacement)
+        out[rows] = tie_average(_expected_gains(metric, int(n), m, replacement), part)
     return out
 
 
-def _expected_in_lists_of(
-    n: int, metric: RankMetric, ranks: Ranks, m: int, replacement: bool
-) -> NDArray[np.float64]:
-    draws = m if replacement else min(m, n - 1)
+@lru_cache(maxsize=1 << 13)
+def _expected_gains(metric: RankMetric, n: int, m: int, replacement: bool) -> NDArray[np.float64]:
+    """Expected sampled metric at each full rank, [n]; every policy asks for the same tables."""
     if n == 1:
-        return np.full(len(ranks), metric.gains(1)[0])
+        return metric.gains(1)
+    draws = m if replacement else min(m, n - 1)
     gain = metric.gains(draws + 1)
-    if not ranks.equal.any():
-        better, place = np.unique(ranks.greater, return_inverse=True)
-        return _expect(gain, better, n, draws, replacement)[place]
-    return tie_average(_expect(gain, np.arange(n), n, draws, replacement), ranks)
-
-
-def _expect(
-    gain: NDArray[np.float64], better: NDArray[np.integer], n: int, draws: int, replacement: bool
-) -> NDArray[np.float64]:
-    """E[gain at the sampled rank] for positives with `better` [R] candidates above, [R]."""
-    out = np.empty(len(better))
+    out = np.empty(n)
     step = max(1, _BLOCK_CELLS // (draws + 1))
-    for low in range(0, len(better), step):
-        block = better[low : low + step]
-        law = rank_law(block, n, draws, replacement=replacement)
-        out[low : low + step] = law @ gain
+    for low in range(0, n, step):
+        better = np.arange(low, min(low + step, n))
+        out[better] = rank_law(better, n, draws, replacement=replacement) @ gain
+    out.setflags(write=False)
     return out
 
 

@@ -20,7 +20,8 @@ from evaluation import offline, online, survival
 from evaluation.environment import environment_record, source_digest
 from evaluation.episodes import conversion_truth, episodes
 from evaluation.offline import OfflineProtocol
-from evaluation.results import Results, Subject
+from evaluation.online import UserTotals
+from evaluation.results import Kind, Results, Subject
 from evaluation.settings import SimulationSettings, StudySettings
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, WORLD
 from evaluation.trial import STAGE, Trial, TrialPlan, finished, limit_threads, run_trial
@@ -80,7 +81,8 @@ def run_study(settings: StudySettings) -> Path:
     timings = {t.policy: [round(s, 2) for s in (t.fit_s, t.judge_s, t.deploy_s)] for t in trials}
     whole_s = time.perf_counter() - began
     _write_json(
-        out / TIMINGS, {"simulate_s": simulated_s, "study_s": whole_s, "fit_judge_deploy_s": timings}
+        out / TIMINGS,
+        {"simulate_s": simulated_s, "study_s": whole_s, "fit_judge_deploy_s": timings},
     )
     survival.curve_frame(curves).to_parquet(out / CURVES, index=False)
     results.write(out / TABLE)  # last: a folder with a table is a finished study
@@ -210,16 +212,14 @@ def _table(
                         subject, trial.judgement, settings.control, control.judgement, protocol
                     )
                 )
-        pairs = (
+        pairs: tuple[tuple[Kind, UserTotals, UserTotals], ...] = (
             ("online", trial.deployment.observed, control.deployment.observed),
             ("truth", trial.deployment.ultimate, control.deployment.ultimate),
         )
         for kind, own, other in pairs:
             results.extend(online.level_rows(subject, own, kind))
             if not is_control:
-                results.extend(
-                    online.comparison_rows(subject, own, settings.control, other, kind)
-                )
+                results.extend(online.comparison_rows(subject, own, settings.control, other, kind))
     waiting = episodes(log.impressions(), log.as_of_s)
     truth = conversion_truth(log.truth(), waiting, settings.world.delay)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)

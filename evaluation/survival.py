@@ -10,9 +10,10 @@ With p the share that ever buys and F the delay distribution of buyers:
                an extrapolation beyond the longest follow-up
     truth(W)   mean over episodes of p_i F_i(W)
 
-Cure extrapolation fails silently on short follow-up, so a fit is flagged where the curve has not
-reached 0.9 of the fitted p (plateau ratio), or where Weibull and log-normal delays disagree on p by
-more than 10 % of the chosen one (family gap). The family with the smaller AIC is chosen.
+Cure extrapolation fails silently, so a fit is flagged where the curve has not reached 0.9 of the
+fitted p (plateau ratio), where Weibull and log-normal delays disagree on p by more than 10 % of
+the chosen one (family gap), or where the fit leaves the interval of the curve itself (misfit; an
+impulse plus a long tail makes a single family stop extrapolating). The smaller AIC is chosen.
 
 Sources: Kaplan & Meier (1958) and Greenwood intervals as in lifelines; mixture cure: Boag (1949),
 Berkson & Gage (1952). The only module that imports lifelines. Axis letters: N episodes, G grid
@@ -44,12 +45,14 @@ ULTIMATE = "ultimate"
 
 MIN_PLATEAU_RATIO = 0.9
 MAX_FAMILY_GAP = 0.1
+MIN_AT_RISK = 30
+"""Where fewer episodes still wait, one purchase moves the curve by points: it is not read there."""
 MIN_PURCHASES = 20
 """Below this no cure model is fitted: three parameters need more than a handful of events."""
 
 _HOUR_S = 3600.0
-_LOG_STEP = 0.01
-"""Durations are grouped to 1 % before the cure fit, which bounds its cost for any N."""
+_LOG_STEP = 0.02
+"""Durations are grouped to 2 % before the cure fit, which bounds its cost for any N."""
 _GRID = 81
 _CURVE_COLUMNS = ("scenario", "estimator", "t_s", "cumulative_conversion", "low", "high")
 
@@ -115,8 +118,9 @@ def analyse(
         horizons: (slice, seconds) at which rates are given, besides the ultimate one.
 
     Returns:
-        Rows, one curve per scenario with episodes, and warnings. A rate that the data do not
-        identify (no episodes, horizon beyond the follow-up, too few purchases) is NaN.
+        Rows, one curve per scenario with enough episodes, and warnings. A rate that the data do
+        not identify (horizon beyond the follow-up of MIN_AT_RISK episodes, fewer than MIN_PURCHASES
+        purchases) is NaN; the ultimate rate of ``cvr/km`` is the curve where it is last readable.
 
     Raises:
         ValueError: the truth is about another number of episodes.
@@ -179,32 +183,35 @@ def fit_cure(duration_s: NDArray[np.floating], purchased: NDArray[np.bool_]) -> 
         return []  # one waiting time for all says nothing about a distribution
     hours = np.exp((group >> 1) * _LOG_STEP) / _HOUR_S
     event = (group & 1).astype(np.bool_)
-    families: tuple[tuple[Family, WeibullFitter | LogNormalFitter], ...] = (
-        ("weibull", WeibullFitter()),
-        ("lognormal", LogNormalFitter()),
+    # Start from the moments of the delays seen: half the work of lifelines' own start.
+    delay = np.log(duration_s[purchased] / _HOUR_S)
+    centre, spread = float(delay.mean()), max(float(delay.std()), 0.1)
+    cured = float(np.clip(1.0 - purchased.mean(), 0.01, 0.99))
+    starts: tuple[tuple[Family, WeibullFitter | LogNormalFitter, list[float]], ...] = (
+        ("weibull", WeibullFitter(), [cured, np.exp(centre + 0.45 * spread), 1.28 / spread]),
+        ("lognormal", LogNormalFitter(), [cured, centre, spread]),
     )
-    fits = []
-    for family, base in families:
-        fit = _fit_family(family, base, hours, event, weight, len(duration_s))
-        if fit is not None:
-            fits.append(fit)
-    return sorted(fits, key=lambda fit: fit.aic)
+    fits = [
+        _fit_family(family, base, np.array(start), (hours, event, weight), len(duration_s))
+        for family, base, start in starts
+    ]
+    return sorted((fit for fit in fits if fit is not None), key=lambda fit: fit.aic)
 
 
 def _fit_family(
     family: Family,
     base: WeibullFitter | LogNormalFitter,
-    hours: NDArray[np.float64],
-    event: NDArray[np.bool_],
-    weight: NDArray[np.int64],
+    start: NDArray[np.float64],
+    grouped: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]],
     n: int,
 ) -> CureFit | None:
+    hours, event, weight = grouped
     fitter = MixtureCureFitter(base_fitter=base)
     with warnings.catch_warnings():
         # Overflows on the optimiser's way are harmless; a failed fit raises or is not finite.
         warnings.simplefilter("ignore")
         try:
-            fitter.fit(hours, event, weights=weight)
+            fitter.fit(hours, event, weights=weight, timeline=hours[:1], initial_point=start)
             cured = fitter.summary.loc["cured_fraction_"]
             aic = float(fitter.AIC_)
         except (RuntimeError, ValueError, ArithmeticError, np.linalg.LinAlgError):
@@ -227,9 +234,9 @@ def _analyse_scope(
     horizons: tuple[tuple[str, float], ...],
 ) -> None:
     n = len(part)
-    longest_s = float(part.duration_s.max())
+    readable_s = _readable_s(part)
     times = np.array([seconds for _, seconds in horizons])
-    km, km_low, km_high = _kaplan_meier(part, np.append(times, longest_s))
+    km, km_low, km_high = _kaplan_meier(part, np.append(times, max(readable_s, 0.0)))
     fits = fit_cure(part.duration_s, part.purchased)
     best = fits[0] if fits else None
     cure = best.rate(times) if best else np.full(len(times), np.nan)
@@ -241,27 +248,53 @@ def _analyse_scope(
 
     for index, (name, seconds) in enumerate(horizons):
         add("cvr/naive", _naive(part, seconds), name)
-        add("cvr/km", _or_nan(km, km_low, km_high, index, n, seconds <= longest_s), name)
+        add("cvr/km", _or_nan(km, km_low, km_high, index, n, seconds <= readable_s), name)
         add("cvr/cure", Interval(float(cure[index]), np.nan, np.nan, n), name)
         if truth is not None:
             add("cvr/truth", Interval(truth.rate(seconds, rows), np.nan, np.nan, n), name)
-    plateau = _or_nan(km, km_low, km_high, -1, n, True)
+    plateau = _or_nan(km, km_low, km_high, -1, n, readable_s > 0)
     add("cvr/naive", _naive(part, np.inf), ULTIMATE)
     add("cvr/km", plateau, ULTIMATE)
     add("cvr/cure", best.ultimate if best else Interval(np.nan, np.nan, np.nan, n), ULTIMATE)
     if truth is not None:
         add("cvr/truth", Interval(truth.rate(np.inf, rows), np.nan, np.nan, n), ULTIMATE)
-    for metric, value, warning in _doubts(scenario, part, fits, plateau.estimate):
+    seen = np.append(times <= readable_s, False) & (km > 0)
+    misfit = _misfit(np.append(cure, np.nan)[seen], km[seen], km_low[seen], km_high[seen])
+    for metric, value, warning in _doubts(part, fits, plateau.estimate, misfit):
         add(metric, Interval(value, np.nan, np.nan, n), ULTIMATE)
         if warning:
-            found.warnings.append(warning)
-    found.curves.append(_curve(scenario, part, best, truth, rows))
+            found.warnings.append(f"{scenario}: {warning}")
+    if readable_s > 0:
+        found.curves.append(_curve(scenario, part, readable_s, best, truth, rows))
+    else:
+        text = f"{scenario}: {n} episodes, at least {MIN_AT_RISK} are needed for a curve"
+        found.warnings.append(text)
+
+
+def _readable_s(part: Episodes) -> float:
+    """Latest time at which MIN_AT_RISK episodes still wait; -inf where there never were as many."""
+    if len(part) < MIN_AT_RISK:
+        return -np.inf
+    return float(np.partition(part.duration_s, -MIN_AT_RISK)[-MIN_AT_RISK])
+
+
+def _misfit(
+    cure: NDArray[np.float64],
+    km: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> tuple[float, bool]:
+    """Largest |cure / km - 1| over the horizons [H], and whether the fit leaves an interval."""
+    if not len(cure) or np.isnan(cure).any():
+        return float("nan"), False
+    return float(np.abs(cure / km - 1.0).max()), bool(((cure < low) | (cure > high)).any())
 
 
 def _doubts(
-    scenario: str, part: Episodes, fits: list[CureFit], plateau: float
+    part: Episodes, fits: list[CureFit], plateau: float, misfit: tuple[float, bool]
 ) -> list[tuple[str, float, str]]:
-    """(metric, value, warning or "") for the two identifiability checks."""
+    """(metric, value, warning or "") for each reason not to believe the cure model."""
+    names = ("cure_plateau_ratio", "cure_family_gap", "cure_misfit")
     if not fits:
         bought = int(part.purchased.sum())
         why = (
@@ -269,22 +302,27 @@ def _doubts(
             if bought < MIN_PURCHASES
             else "no delay family converged"
         )
-        text = f"{scenario}: no cure model: {why}"
-        return [("cure_plateau_ratio", np.nan, text), ("cure_family_gap", np.nan, "")]
+        texts = (f"no cure model: {why}", "", "")
+        return [(name, float("nan"), text) for name, text in zip(names, texts, strict=True)]
     p = fits[0].ultimate.estimate
-    reached = plateau / p if p > 0 else np.nan
-    gap = abs(fits[1].ultimate.estimate - p) / p if len(fits) > 1 and p > 0 else np.nan
+    reached = plateau / p if p > 0 else float("nan")
+    gap = abs(fits[1].ultimate.estimate - p) / p if len(fits) > 1 and p > 0 else float("nan")
     low = (
-        f"{scenario}: the cure model extrapolates: the observed curve reaches only {reached:.0%} "
-        f"of its ultimate rate {p:.4f} (limit {MIN_PLATEAU_RATIO:.0%})"
+        f"the cure model extrapolates: the observed curve reaches only {reached:.0%} of its "
+        f"ultimate rate {p:.4f} (limit {MIN_PLATEAU_RATIO:.0%})"
     )
     apart = (
-        f"{scenario}: the cure model is not identified: Weibull and log-normal delays differ by "
-        f"{gap:.0%} in the ultimate rate (limit {MAX_FAMILY_GAP:.0%})"
+        f"the cure model is not identified: Weibull and log-normal delays differ by {gap:.0%} in "
+        f"the ultimate rate (limit {MAX_FAMILY_GAP:.0%})"
+    )
+    off = (
+        f"the cure model does not fit: it misses the observed curve by up to {misfit[0]:.0%}, "
+        "beyond the interval of the curve"
     )
     return [
-        ("cure_plateau_ratio", reached, "" if reached >= MIN_PLATEAU_RATIO else low),
-        ("cure_family_gap", gap, apart if gap > MAX_FAMILY_GAP else ""),
+        (names[0], reached, low if reached < MIN_PLATEAU_RATIO else ""),
+        (names[1], gap, apart if gap > MAX_FAMILY_GAP else ""),
+        (names[2], misfit[0], off if misfit[1] else ""),
     ]
 
 
@@ -326,12 +364,12 @@ def _or_nan(
 def _curve(
     scenario: str,
     part: Episodes,
+    readable_s: float,
     best: CureFit | None,
     truth: ConversionTruth | None,
     rows: NDArray[np.bool_],
 ) -> Curve:
-    longest = max(float(part.duration_s.max()), 60.0)
-    time_s = np.geomspace(60.0, longest, _GRID)
+    time_s = np.geomspace(60.0, max(readable_s, 61.0), _GRID)
     km, low, high = _kaplan_meier(part, time_s)
     unknown = np.full(_GRID, np.nan)
     true_rate = unknown if truth is None else np.array([truth.rate(t, rows) for t in time_s])

@@ -6,6 +6,7 @@ interrupted study repeats none that is finished.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import time
@@ -99,7 +100,7 @@ def run_trial(plan: TrialPlan) -> Trial:
     deployment = deploy(policy, world, state, plan.deploy_days)
     clock.append(time.perf_counter())
 
-    spans = [b - a for a, b in zip(clock[:-1], clock[1:], strict=True)]
+    spans = [b - a for a, b in itertools.pairwise(clock)]
     trial = Trial(plan.policy, judgement, deployment, *spans)
     draft = plan.folder / f"{RESULT}.draft"
     with draft.open("wb") as file:

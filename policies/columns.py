@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from policies.features import Side
+from sim.schema import TARGETS
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -119,13 +120,20 @@ class Statistics:
     pair_mean: Tensor
     """float32 [P]."""
     pair_scale: Tensor
+    label_mean: Tensor
+    """float32 [T], base rates in the order of TARGETS."""
     n_positions: int
+
+    def base_rates(self, targets: Sequence[str]) -> Tensor:
+        """Return the base rates of `targets`, float32 [len(targets)]."""
+        return self.label_mean[[TARGETS.index(name) for name in targets]]
 
     def state(self) -> dict[str, Tensor]:
         """Return plain tensors from which `restored` rebuilds the statistics."""
         state = {
             "pair.mean": self.pair_mean,
             "pair.scale": self.pair_scale,
+            "label.mean": self.label_mean,
             "positions": torch.tensor(self.n_positions),
         }
         for name in SIDES:
@@ -159,5 +167,6 @@ class Statistics:
             streamer=sides["streamer"],
             pair_mean=state["pair.mean"],
             pair_scale=state["pair.scale"],
+            label_mean=state["label.mean"],
             n_positions=int(state["positions"]),
         )

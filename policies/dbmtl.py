@@ -54,7 +54,7 @@ class DBMTLNetwork(nn.Module):
         self.bottom = SplitBottom(*widths, statistics, bottom, refer)
         self.towers = TowerBank(self.bottom.width, towers, len(graph.targets))
         self.relation = BayesianRelation(graph, self.towers.width, relation)
-        self.heads = Heads(relation, len(graph.targets))
+        self.heads = Heads(relation, statistics.base_rates(graph.targets))
 
     def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
         """Return the request's part of the first layer [B, bottom[0]]."""

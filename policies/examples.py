@@ -80,6 +80,7 @@ class Examples:
             streamer=side_statistics(self.streamer, min_count),
             pair_mean=pair_mean,
             pair_scale=pair_scale,
+            label_mean=self.labels.mean(0),
             n_positions=int(self.position.max().item()) + 1,
         )
 

@@ -88,10 +88,8 @@ class Popularity:
 
     def score(self, requests: Requests) -> NDArray[np.float64]:
         """Return the smoothed engage rate, float64 [B, C] in [0, 1]."""
-        ids = requests.supply.streamer_id
         # The last cell holds the mean rate: PAD (-1) and every id beyond the table lead there.
-        rate = self.rate_[np.minimum(ids, len(self.rate_) - 1)]
-        return np.asarray(rate[requests.row])
+        return self.rate_[np.minimum(requests.candidate_id, len(self.rate_) - 1)]
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Count impressions known until `now_s` (seconds); keep later ones for a later call."""

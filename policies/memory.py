@@ -78,7 +78,9 @@ class EventMemory:
     def update(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Take in events known by `now_s`; rows that become known later wait until then.
 
-        Events are counted by `refresh`, which every reader of columns calls first.
+        Events are counted by `refresh`, which every reader of columns calls first. Rows known by
+        an earlier count are taken as told before and do not count twice, so that a replay may
+        begin with all that happened before it.
         """
         if len(impressions):
             self._impressions.append(impressions)
@@ -91,19 +93,20 @@ class EventMemory:
         """Count waiting events; `catalogue` supplies the categories of their streamers."""
         if self._counted_s == self.now_s and not (self._impressions or self._purchases):
             return
-        elapsed_s = 0.0 if self._counted_s is None else self.now_s - self._counted_s
+        told_s = -np.inf if self._counted_s is None else self._counted_s
+        elapsed_s = 0.0 if self._counted_s is None else self.now_s - told_s
         for counters in (self.streamers, self.users, self.tastes):
             counters.decay(elapsed_s)
         if self._impressions:
             waiting = Impressions.concat(self._impressions)
             known = waiting.known_s <= self.now_s
             self._impressions = [] if known.all() else [waiting.take(~known)]
-            self._count_impressions(waiting.take(known), catalogue)
+            self._count_impressions(waiting.take(known & (waiting.known_s > told_s)), catalogue)
         if self._purchases:
             bought = Purchases.concat(self._purchases)
             known = bought.event_s <= self.now_s
             self._purchases = [] if known.all() else [bought.take(~known)]
-            self._count_purchases(bought.take(known))
+            self._count_purchases(bought.take(known & (bought.event_s > told_s)))
         self._counted_s = self.now_s
 
     def row(self, ids: Ints, counters: Counters) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """The only top-k: masking, ties, exploration and exact propensities, the same for every policy.
 
 Slates are drawn position by position, one uniform per (request, position), by inverse cdf over the
-candidates that are left, taken in column order. The propensity of a choice is its exact
+candidates that are left. The propensity of a choice is its exact
 conditional probability given the positions above it; the product over positions is the probability
 of the slate. Softmax sampling without replacement is the Plackett-Luce model (Plackett 1975, "The
 analysis of permutations", section 2).
@@ -98,11 +98,19 @@ def rank(
         )
     if n_requests == 0 or n_candidates == 0:
         return Slate(np.full(uniforms.shape, PAD, np.int32), np.ones(uniforms.shape, np.float64))
-    rest = _masked(scores, mask)
+    rest, n_shown = _masked(scores, mask), np.count_nonzero(mask, axis=1)
+    drawn = np.asarray(uniforms, dtype=np.float64)
     if exploration.kind == "softmax":
-        return _plackett_luce(rest, exploration.temperature, uniforms)
-    eps = exploration.eps if exploration.kind == "epsilon" else 0.0
-    return _greedy(rest, mask, eps, uniforms)
+        slate = _plackett_luce(rest, exploration.temperature, drawn)
+    elif exploration.kind == "epsilon":
+        slate = _epsilon(rest, n_shown, exploration.eps, drawn)
+    else:
+        slate = _greedy(rest, drawn)
+    if (n_shown < slate_size).any():
+        none_left = np.arange(slate_size) >= n_shown[:, None]
+        slate.column[none_left] = PAD
+        slate.propensity[none_left] = 1.0
+    return slate
 
 
 class Server:
@@ -148,15 +156,12 @@ class Server:
             scores = self._checked(oracle.score_with_truth(requests, truth), requests.mask)
             return rank(scores, requests.mask, slate_size, self.exploration, uniforms)
         policy = cast("Policy", self.policy)
-        parts = []
-        for rows in requests.blocks(BLOCK_ROWS):
-            block = requests if len(requests) <= BLOCK_ROWS else requests.take(rows)
-            scores = self._checked(policy.score(block), block.mask)
-            parts.append(rank(scores, block.mask, slate_size, self.exploration, uniforms[rows]))
-        if not parts:
-            return rank(
-                np.zeros(requests.mask.shape), requests.mask, slate_size, self.exploration, uniforms
-            )
+        if len(requests) <= BLOCK_ROWS:
+            return self._rank_block(policy, requests, slate_size, uniforms)
+        parts = [
+            self._rank_block(policy, requests.take(rows), slate_size, uniforms[rows])
+            for rows in requests.blocks(BLOCK_ROWS)
+        ]
         return Slate(
             column=np.concatenate([part.column for part in parts]),
             propensity=np.concatenate([part.propensity for part in parts]),
@@ -166,6 +171,13 @@ class Server:
         """Forward what became observable until `now_s` (seconds) to an updatable policy."""
         if isinstance(self.policy, Updatable):
             self.policy.observe(impressions, purchases, now_s)
+
+    def _rank_block(
+        self, policy: Policy, block: Requests, slate_size: int, uniforms: Floats
+    ) -> Slate:
+        mask = block.mask
+        scores = self._checked(policy.score(block), mask) if len(block) else np.zeros(mask.shape)
+        return rank(scores, mask, slate_size, self.exploration, uniforms)
 
     @property
     def _name(self) -> str:
@@ -207,63 +219,102 @@ def _masked(scores: Floats, mask: Bools) -> Floats:
     return rest
 
 
-def _pick(member: Bools, uniforms: NDArray[np.float64]) -> tuple[NDArray[np.intp], ...]:
-    """Choose uniformly among the True cells of each row.
-
-    Args:
-        member: [B, C].
-        uniforms: [B] in (0, 1).
+def _cells(member: Bools) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the True cells of `member` [B, C] as flat indices, each row's first, and its number.
 
     Returns:
-        The column of the floor(u n)-th True cell, counted from 0, intp [B], 0 where there is none;
-        and the number n of True cells, intp [B].
+        Flat indices, ascending; the place of each row's first one in them, intp [B]; the number of
+        True cells in each row, intp [B].
     """
     n_rows, n_columns = member.shape
-    first = np.arange(n_rows + 1) * n_columns
     cells = np.flatnonzero(member)
-    edge = np.searchsorted(cells, first)
-    count = np.diff(edge)
-    offset = np.minimum((uniforms * count).astype(np.intp), count - 1)
-    cell = cells[np.where(count > 0, edge[:-1] + offset, 0)] if cells.size else first[:-1]
-    return np.where(count > 0, cell - first[:-1], 0), count
+    edge = cells.searchsorted(np.arange(0, n_rows * n_columns + 1, max(n_columns, 1)))
+    return cells, edge[:-1], edge[1:] - edge[:-1]
 
 
-def _greedy(rest: Floats, mask: Bools, eps: float, uniforms: Floats) -> Slate:
-    """Fill each position with one of the tied best; with probability `eps` with any that is left.
+def _nth(uniforms: NDArray[np.float64], count: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return a uniform draw from 0 .. count - 1."""
+    return np.asarray(np.minimum((uniforms * count).astype(np.intp), count - 1))
+
+
+def _greedy(rest: Floats, uniforms: NDArray[np.float64]) -> Slate:
+    """Fill each position with one of the tied best of what is left.
+
+    A group of tied candidates is found once, however many positions it fills: each choice is
+    replaced by the last member, which leaves a uniform draw from the others (Fisher and Yates).
 
     Args:
         rest: [B, C] scores, -inf where masked out; is overwritten.
-        mask: [B, C].
-        eps: probability of the uniform choice.
         uniforms: [B, K].
     """
-    n_requests, slate_size = uniforms.shape
-    rows = np.arange(n_requests)
-    column = np.full(uniforms.shape, PAD, np.int32)
-    propensity = np.ones(uniforms.shape, np.float64)
-    n_shown = np.count_nonzero(mask, axis=1) if eps > 0.0 or slate_size > 1 else mask.any(axis=1)
+    (n_requests, n_columns), slate_size = rest.shape, uniforms.shape[1]
+    column = np.empty(uniforms.shape, np.int32)
+    propensity = np.empty(uniforms.shape, np.float64)
+    first = np.arange(0, n_requests * n_columns, n_columns)
+    flat = rest.reshape(-1)
+    cells = start = left = np.zeros(n_requests, np.intp)
     for k in range(slate_size):
-        u = uniforms[:, k].astype(np.float64)
-        explore = u < eps
-        best = rest[rows, rest.argmax(axis=1)]
-        tied = rest == best[:, None]
-        exploit_u = np.clip((u - eps) / (1.0 - eps), 0.0, 1.0) if eps < 1.0 else u
-        choice, n_tied = _pick(tied, exploit_u)
-        some = n_shown > k
-        if eps > 0.0:
-            wild = np.flatnonzero(explore & some)
-            choice[wild] = _pick(rest[wild] > -np.inf, u[wild] / eps)[0]
-            n_left = np.maximum(n_shown - k, 1)
-            chance = eps / n_left + (1.0 - eps) * tied[rows, choice] / n_tied
+        spent = left == 0
+        if spent.all():
+            tied = rest == flat[first + rest.argmax(axis=1)][:, None]
+            cells, start, left = _cells(tied)
+        elif spent.any():
+            rows = np.flatnonzero(spent)
+            some = rest[rows]
+            more, begin, count = _cells(some == some.max(axis=1, keepdims=True))
+            more += np.repeat(first[rows] - np.arange(len(rows)) * n_columns, count)
+            start[rows], left[rows] = len(cells) + begin, count
+            cells = np.concatenate([cells, more])
+        if len(cells) == n_requests:  # nobody is tied
+            cell = cells
+            propensity[:, k] = 1.0
+            left = np.zeros(n_requests, np.intp)
         else:
-            chance = 1.0 / n_tied
-        column[:, k] = np.where(some, choice, PAD)
-        propensity[:, k] = np.where(some, chance, 1.0)
-        rest[rows, choice] = -np.inf
+            place = start + _nth(uniforms[:, k], left)
+            cell = cells[place]
+            np.divide(1.0, left, out=propensity[:, k])
+            left = left - 1
+            cells[place] = cells[start + left]
+        column[:, k] = cell - first
+        flat[cell] = -np.inf
     return Slate(column, propensity)
 
 
-def _plackett_luce(rest: Floats, temperature: float, uniforms: Floats) -> Slate:
+def _epsilon(
+    rest: Floats, n_shown: NDArray[np.intp], eps: float, uniforms: NDArray[np.float64]
+) -> Slate:
+    """Fill each position uniformly with probability `eps`, else with one of the tied best.
+
+    Args:
+        rest: [B, C] scores, -inf where masked out; is overwritten.
+        n_shown: candidates that are not masked out [B].
+        eps: probability of the uniform choice.
+        uniforms: [B, K].
+    """
+    (n_requests, n_columns), slate_size = rest.shape, uniforms.shape[1]
+    column = np.empty(uniforms.shape, np.int32)
+    propensity = np.empty(uniforms.shape, np.float64)
+    first = np.arange(0, n_requests * n_columns, n_columns)
+    flat = rest.reshape(-1)
+    for k in range(slate_size):
+        u = uniforms[:, k]
+        tied = rest == flat[first + rest.argmax(axis=1)][:, None]
+        cells, start, count = _cells(tied)
+        cell = cells[start + _nth(np.maximum(u - eps, 0.0) / max(1.0 - eps, 1e-300), count)]
+        chance = (1.0 - eps) / count
+        wild = np.flatnonzero((u < eps) & (n_shown > k))
+        if wild.size:
+            open_cells, begin, n_open = _cells(rest[wild] > -np.inf)
+            chosen = open_cells[begin + _nth(u[wild] / eps, n_open)]
+            cell[wild] = chosen + first[wild] - np.arange(len(wild)) * n_columns
+            chance[wild] *= tied.reshape(-1)[cell[wild]]
+        propensity[:, k] = chance + eps / np.maximum(n_shown - k, 1)
+        column[:, k] = cell - first
+        flat[cell] = -np.inf
+    return Slate(column, propensity)
+
+
+def _plackett_luce(rest: Floats, temperature: float, uniforms: NDArray[np.float64]) -> Slate:
     """Fill each position with probability proportional to exp(score / temperature).
 
     Args:
@@ -272,8 +323,8 @@ def _plackett_luce(rest: Floats, temperature: float, uniforms: Floats) -> Slate:
         uniforms: [B, K].
     """
     rows = np.arange(len(rest))
-    column = np.full(uniforms.shape, PAD, np.int32)
-    propensity = np.ones(uniforms.shape, np.float64)
+    column = np.empty(uniforms.shape, np.int32)
+    propensity = np.empty(uniforms.shape, np.float64)
     weight = _weights(rest, temperature)
     for k in range(uniforms.shape[1]):
         below = np.cumsum(weight, axis=1)
@@ -286,9 +337,8 @@ def _plackett_luce(rest: Floats, temperature: float, uniforms: Floats) -> Slate:
         total = below[:, -1]
         point = np.minimum(uniforms[:, k] * total, np.nextafter(total, 0.0))
         choice = (below > point[:, None]).argmax(axis=1)
-        some = total > 0.0
-        column[:, k] = np.where(some, choice, PAD)
-        propensity[:, k] = np.where(some, weight[rows, choice] / np.where(some, total, 1.0), 1.0)
+        column[:, k] = choice
+        propensity[:, k] = weight[rows, choice] / np.where(total > 0.0, total, 1.0)
         weight[rows, choice] = 0.0
         rest[rows, choice] = -np.inf
     return Slate(column, propensity)

@@ -26,7 +26,7 @@ class SharedBottomNetwork(nn.Module):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         refer: whether the network reads the refer.
-        n_targets: T.
+        targets: T names of TARGETS.
         bottom: widths of the bottom's layers.
         towers: widths of each tower's layers.
     """
@@ -36,7 +36,7 @@ class SharedBottomNetwork(nn.Module):
         statistics: Statistics,
         encoder: EncoderConfig,
         refer: bool,
-        n_targets: int,
+        targets: Sequence[str],
         bottom: Sequence[int],
         towers: Sequence[int],
     ) -> None:
@@ -47,8 +47,8 @@ class SharedBottomNetwork(nn.Module):
         self.streamer = SideEncoder(statistics.streamer, *dims)
         widths = self.request.width, self.streamer.width
         self.bottom = SplitBottom(*widths, statistics, bottom, refer)
-        self.towers = TowerBank(self.bottom.width, towers, n_targets)
-        self.heads = Heads(self.towers.width, n_targets)
+        self.towers = TowerBank(self.bottom.width, towers, len(targets))
+        self.heads = Heads(self.towers.width, statistics.base_rates(targets))
 
     def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
         """Return the request's part of the first layer [B, bottom[0]]."""
@@ -109,5 +109,5 @@ class SharedBottom(MultiTaskPolicy):
     def build(self, statistics: Statistics) -> nn.Module:
         """Return an untrained `SharedBottomNetwork`."""
         return SharedBottomNetwork(
-            statistics, self.encoder, self.refer, len(self.targets), self.bottom, self.towers
+            statistics, self.encoder, self.refer, self.targets, self.bottom, self.towers
         )

@@ -59,6 +59,9 @@ class Trainer:
     epochs: int
     """Passes over the training rows, at most."""
     batch_rows: int
+    """Rows per optimiser step, at most."""
+    steps_per_epoch: int
+    """Least number of steps per epoch: on a short log the batches shrink."""
     learning_rate: float
     """At the first step; falls linearly to a tenth at the last."""
     weight_decay: float
@@ -73,6 +76,7 @@ class Trainer:
         """Check the ranges."""
         require(self, "epochs", 1, 10_000)
         require(self, "batch_rows", 1, 2**24)
+        require(self, "steps_per_epoch", 1, 2**24)
         require(self, "learning_rate", 1e-8, 10.0)
         require(self, "weight_decay", 0.0, 10.0)
         require(self, "valid_share", 0.0, 0.9)
@@ -116,7 +120,8 @@ class _Run:
         n_valid = int(len(task) * config.valid_share)
         self.n_train = len(task) - n_valid
         self.valid = torch.arange(self.n_train, len(task))
-        self.per_epoch = math.ceil(self.n_train / config.batch_rows)
+        self.batch_rows = min(config.batch_rows, max(1, self.n_train // config.steps_per_epoch))
+        self.per_epoch = math.ceil(self.n_train / self.batch_rows)
         self.n_steps = config.epochs * self.per_epoch
         every = math.ceil(self.per_epoch / config.evals_per_epoch)
         ends = {min(k * every, self.per_epoch) for k in range(1, config.evals_per_epoch + 1)}
@@ -155,7 +160,7 @@ class _Run:
                     draw = generator(self.context.seed, self.stage, "order", epoch)
                     order = torch.randperm(self.n_train, generator=draw)
                 start = time.perf_counter()
-                rows = order[place * self.config.batch_rows : (place + 1) * self.config.batch_rows]
+                rows = order[place * self.batch_rows : (place + 1) * self.batch_rows]
                 train_loss += self._update(rows)
                 train_s += time.perf_counter() - start
                 n_losses, rows_done = n_losses + 1, rows_done + len(rows)

@@ -1,5 +1,7 @@
-"""Who arrives, when, where and in which mood: a pure function of (seed, user, day), so that no
-policy can change it."""
+"""Who arrives, when, where and in which mood.
+
+A pure function of (seed, user, day), so that no policy can change it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> S
     scenario, entry, mood = scenario[by_user], entry[by_user], mood[by_user]
     moment = (start_s // SLOT_S).astype(np.int64)
     same_user = np.concatenate([[False], user[1:] == user[:-1]]) if len(user) else same_empty()
-    fresh = ~(same_user & (moment == np.concatenate([[-1], moment[:-1]]))) if len(user) else same_user
+    fresh = (
+        ~(same_user & (moment == np.concatenate([[-1], moment[:-1]]))) if len(user) else same_user
+    )
     user, start_s, moment = user[fresh], start_s[fresh], moment[fresh]
     scenario, entry, mood = scenario[fresh], entry[fresh], mood[fresh]
 
@@ -118,7 +122,7 @@ def poisson(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int
 def hour_of_day(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Draw hours [N] in [0, 24) from a piecewise constant density with 24 pieces."""
     cdf = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
-    return np.interp(u, cdf, np.arange(25.0))
+    return np.asarray(np.interp(u, cdf, np.arange(25.0)))
 
 
 def same_empty() -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from sim.config import DelayConfig
+from sim.parameters import DelayConfig
 
 Array = NDArray[np.floating]
 
@@ -50,7 +50,8 @@ class DelayLaw:
         t = np.clip(t_s, 0.0, self.horizon_s)
         mean, h = self.config.live_mean_s, self.horizon_s
         live = np.expm1(-t / mean) / np.expm1(-h / mean)
-        return self.live * live + (1 - self.live) * self._tail(t) / self._tail(h)
+        tail = self._tail(t) / self._tail(h)
+        return np.asarray(self.live * live + (1 - self.live) * tail)
 
     def draw(self, u_part: Array, u: Array) -> NDArray[np.float64]:
         """Draw delays [N], seconds, from uniforms for the part and the time within it."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sim.schedule import SLOTS_PER_DAY, cells
 from sim.schema import (
     EFFECTIVE_VIEW_S,
-    PAD,
     SCENARIOS,
     Catalogue,
     Impressions,
@@ -26,6 +25,8 @@ from sim.schema import (
 from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table
 from sim.tick import Tick
 from sim.truth import TruthRows
+
+D = TypeVar("D", Impressions, TruthRows)
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -89,9 +90,7 @@ class Log:
 
     def between(self, start_s: float, end_s: float) -> Log:
         """Return the log restricted to sessions whose tick begins in [start_s, end_s)."""
-        return replace(
-            self, start_s=max(start_s, self.start_s), end_s=min(end_s, self.end_s)
-        )
+        return replace(self, start_s=max(start_s, self.start_s), end_s=min(end_s, self.end_s))
 
     @property
     def days(self) -> range:
@@ -106,7 +105,8 @@ class Log:
 
     def purchases(self) -> Purchases:
         """Return all purchases that have happened, by event time."""
-        return _concat(Purchases, [self._day_purchases(d) for d in range(self._last_day)])
+        parts = [self._day_purchases(day) for day in range(self._last_day)]
+        return Purchases.concat([Purchases.empty(), *parts])
 
     def truth(self) -> TruthRows:
         """Return the true side of the selected impressions, in the same order.
@@ -118,15 +118,14 @@ class Log:
             shown = self._read_day("impressions", day, Impressions)
             truth = self._read_day("truth/impressions", day, TruthRows)
             parts.append(truth.take(self._selected(shown, self.start_s, self.end_s)))
-        return _concat(TruthRows, parts)
+        return TruthRows.concat([TruthRows.empty(), *parts])
 
     def sessions_to_their_end(self, day: int) -> Impressions:
         """Return all that the sessions of `day` showed, also what came after `as_of_s`.
 
         For evaluation only, like `truth`.
         """
-        rows: Impressions = self._read_day("impressions", day, Impressions)
-        return rows
+        return self._read_day("impressions", day, Impressions)
 
     def catalogue(self) -> Catalogue:
         """Return the observed features of everyone who had appeared by `as_of_s`."""
@@ -179,9 +178,7 @@ class Log:
     def _last_day(self) -> int:
         return int(np.ceil(self.as_of_s / self.day_s))
 
-    def _selected(
-        self, rows: Impressions, start_s: float, end_s: float
-    ) -> NDArray[np.bool_]:
+    def _selected(self, rows: Impressions, start_s: float, end_s: float) -> NDArray[np.bool_]:
         tick_start_s = rows.session_start_s // self.tick_s * self.tick_s
         inside = (tick_start_s >= start_s) & (tick_start_s < end_s)
         return inside & (rows.time_s <= self.as_of_s)
@@ -222,12 +219,12 @@ class Log:
         purchase_s[row[same]] = bought.event_s[event[same]]
         return replace(rows, purchase_s=purchase_s)
 
-    def _read_day(self, table: str, day: int, kind: Any) -> Any:
+    def _read_day(self, table: str, day: int, kind: type[D]) -> D:
         """Read a day's rows of all scenarios, in the order of request and position."""
         parts = []
         for code, scenario in enumerate(SCENARIOS):
             path = f"{table}/day={day:04d}/scenario={scenario}/part-0.parquet"
-            constant = {"scenario": code} if kind is Impressions else {}
+            constant: dict[str, int] = {"scenario": code} if kind is Impressions else {}
             parts.append(from_table(kind, self._read(path), **constant))
         rows = kind.concat(parts)
         return rows.take(np.lexsort((rows.position, rows.request_id)))
@@ -237,16 +234,12 @@ class Log:
         column = {name: table.column(name).to_numpy() for name in table.column_names}
         member = np.stack([column[f"in_{name}"] for name in SCENARIOS], axis=1)
         cell = cells(column["slot"].astype(np.int64) - day * SLOTS_PER_DAY, member)
-        valid, at = cell >= 0, np.maximum(cell, 0)
-
-        def spread(name: str, dtype: type) -> NDArray[Any]:
-            return np.where(valid, column[name][at], PAD).astype(dtype)
-
-        return Supply(
-            streamer_id=spread("streamer_id", np.int32),
-            product_id=spread("product_id", np.int32),
-            room_id=spread("room_id", np.int64),
-            room_start_s=spread("room_start_s", np.float64),
+        return Supply.spread(
+            cell,
+            column["streamer_id"],
+            column["product_id"],
+            column["room_id"],
+            column["room_start_s"],
         )
 
     def _catalogue_of(self, day: int) -> Catalogue:
@@ -280,11 +273,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text())
         version = manifest["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise LogError(f"log {folder}: {MANIFEST} is broken ({error}); write the log again") from None
+        raise LogError(
+            f"log {folder}: {MANIFEST} is broken ({error}); write the log again"
+        ) from None
     if version != VERSION:
         raise LogError(f"log {folder}: version {version}; allowed: {VERSION}")
     return manifest
-
-
-def _concat(kind: Any, parts: list[Any]) -> Any:
-    return kind.concat([kind.empty(), *parts])

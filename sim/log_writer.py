@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -90,7 +91,7 @@ class LogWriter:
         self.manifest["days_written"] = record.day + 1
         self._publish()
 
-    def _open(self) -> dict:
+    def _open(self) -> dict[str, Any]:
         if self.folder.exists() and not self.folder.is_dir():
             raise LogError(f"log {self.folder}: is a file; allowed: a folder")
         if (self.folder / MANIFEST).exists():

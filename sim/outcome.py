@@ -1,4 +1,4 @@
-"""What follows from a stay: social feedback, bag, cart, purchase and its delay, for a whole tick."""
+"""What follows from a stay: social feedback, bag, cart, purchase and its delay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class TickOutcome:
     """All purchases that the tick leads to, whenever they happen, by event time."""
 
 
-def settle(scene: Scene, response: Response, sessions: Sessions, shown: Shown, seed: int) -> TickOutcome:
+def settle(
+    scene: Scene, response: Response, sessions: Sessions, shown: Shown, seed: int
+) -> TickOutcome:
     """Draw what follows from each impression and assemble the records.
 
     Args:
@@ -62,18 +64,18 @@ def settle(scene: Scene, response: Response, sessions: Sessions, shown: Shown, s
     long = shown.watch_s >= response.config.watch.bounce_cap_s
     grade = view.astype(np.int8) + long
     address = (own.user_id, who, own.moment)
-    social = uniforms(seed, Purpose.OUTCOME, *address, 1)
-    paying = uniforms(seed, Purpose.OUTCOME, *address, 2)
+    social = _draws(seed, address, 1, shown.entered)
     like, comment, follow, bag_click = (
-        shown.entered & (social[i] < response.given_stay(name, inclination, grade))
+        social[i] < response.given_stay(name, inclination, grade)
         for i, name in enumerate(("like", "comment", "follow", "bag_click"))
     )
-    cart = bag_click & (paying[0] < p_cart)
+    paying = _draws(seed, address, 2, bag_click)
+    cart = paying[0] < p_cart
     buys = cart & (paying[1] < p_buy)
 
     products = scene.population.products
     law = DelayLaw.of(response.config.delay, inclination.intent, products.log_price[product])
-    delay_s = law.draw(paying[2], paying[3])
+    delay_s = law.draw(paying[2], np.where(buys, paying[3], 0.5))
     purchase_s = shown.known_s + delay_s
     impressions = Impressions(
         request_id=request_id,
@@ -130,6 +132,20 @@ def settle(scene: Scene, response: Response, sessions: Sessions, shown: Shown, s
     return TickOutcome(impressions, truth, purchases)
 
 
+def _draws(
+    seed: int,
+    address: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
+    block: int,
+    needed: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return four uniforms [4, N] where `needed`, elsewhere 1, which no probability exceeds."""
+    u = np.ones((4, len(needed)))
+    rows = np.flatnonzero(needed)
+    user, streamer, moment = address
+    u[:, rows] = uniforms(seed, Purpose.OUTCOME, user[rows], streamer[rows], moment[rows], block)
+    return u
+
+
 def _has_click(scene: Scene) -> NDArray[np.bool_]:
     return np.array([s.base_click is not None for s in scene.config.scenarios])
 
@@ -150,5 +166,3 @@ def _attraction(scene: Scene, own: Sessions, shown: Shown) -> Attraction:
         follows=shown.follows,
         remaining_s=shown.remaining_s,
     )
-
-

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr, ndtri
 
-from sim.config import PopulationConfig, TurnoverConfig
+from sim.parameters import PopulationConfig, TurnoverConfig
 from sim.rng import Purpose, uniforms
 from sim.schema import SCENARIOS, Catalogue, _Columns
 
@@ -91,7 +91,8 @@ class Products(_Columns):
 
 def unit(vectors: Array32) -> Array32:
     """Scale vectors [..., K] to length one."""
-    return vectors / np.sqrt(np.einsum("...k,...k->...", vectors, vectors))[..., None]
+    length = np.sqrt(np.einsum("...k,...k->...", vectors, vectors))
+    return np.asarray(vectors / length[..., None], np.float32)
 
 
 class Population:
@@ -167,7 +168,9 @@ class Population:
             product_price_cny=products.price_cny,
         )
 
-    def _uniforms(self, purpose: Purpose, ids: NDArray[np.integer], kind: int) -> NDArray[np.float64]:
+    def _uniforms(
+        self, purpose: Purpose, ids: NDArray[np.integer], kind: int
+    ) -> NDArray[np.float64]:
         return uniforms(self.seed, purpose, ids, 0, 0, kind)
 
     def _normals(
@@ -304,7 +307,8 @@ def band(score: NDArray[np.floating], n: int) -> NDArray[np.int8]:
 def pick(weights: NDArray[np.floating], u: NDArray[np.float64]) -> NDArray[np.int64]:
     """Draw indices [N] with probability proportional to `weights` [G] by inverse cdf."""
     cdf = np.cumsum(weights, dtype=np.float64)
-    return np.minimum(np.searchsorted(cdf, u * cdf[-1], side="right"), len(weights) - 1)
+    index = np.searchsorted(cdf, u * cdf[-1], side="right")
+    return np.minimum(np.asarray(index, np.int64), len(weights) - 1)
 
 
 def orthogonal(matrix: Array32) -> Array32:

@@ -37,9 +37,7 @@ class Relations:
         met = self.key[at] == wanted
         return np.where(met, self.views[at], np.float32(0)), met & self.follows[at]
 
-    def among_candidates(
-        self, requests: Requests
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def among_candidates(self, requests: Requests) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return (views, follows) [B, C] of each request's user with every candidate."""
         low = np.searchsorted(self.key, requests.user_id.astype(np.int64) * _USER)
         high = np.searchsorted(self.key, (requests.user_id.astype(np.int64) + 1) * _USER)

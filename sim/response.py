@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from sim.config import FeedbackConfig, WorldConfig
+from sim.config import WorldConfig
+from sim.parameters import FeedbackConfig
 from sim.watch import stay_classes
 
 Array = NDArray[np.floating]
@@ -37,18 +38,18 @@ class Attraction:
     """What decides click and stay; arrays that broadcast to a common shape."""
 
     scenario: NDArray[np.int8]
-    affinity: Array
-    """Cosine of momentary interest and content, minus satiation's share (see `satiation`)."""
-    satiation: Array
+    affinity: NDArray[np.float32]
+    """Cosine of momentary interest and content."""
+    satiation: NDArray[np.float32]
     """Penalty in logits, non-negative."""
     quality: Array
     bait: Array
     fame: Array
     bait_sensitivity: Array
     mood: Array
-    views: Array
+    views: NDArray[np.float32]
     follows: NDArray[np.bool_]
-    remaining_s: Array
+    remaining_s: NDArray[np.float32]
     """Seconds until the room or the session ends."""
 
 
@@ -113,13 +114,13 @@ class Response:
                 click.append(_solve(expit, logit, scenario.base_click))
                 weight = expit(click[-1] + logit)
             stay.append(
-                _solve(expit, self.satisfaction(pairs) + pairs.mood, scenario.base_engaged_stay, weight)
+                _solve(
+                    expit, self.satisfaction(pairs) + pairs.mood, scenario.base_engaged_stay, weight
+                )
             )
         pairs = attraction[-1]
         mean = float(np.mean(self.satisfaction(pairs)))
-        self.intercepts = Intercepts(
-            tuple(click), tuple(stay), mean, **dict.fromkeys(_AFTER, 0.0)
-        )
+        self.intercepts = Intercepts(tuple(click), tuple(stay), mean, **dict.fromkeys(_AFTER, 0.0))
         classes = self.stay(pairs)
         rates, solved = config.feedback, {}
         for name in ("like", "comment", "follow", "bag_click"):
@@ -145,7 +146,7 @@ class Response:
     def satisfaction(self, pairs: Attraction) -> Array:
         """Return content satisfaction in logits, centred over random pairs."""
         r = self.config.response
-        return (
+        logit: Array = (
             r.affinity * pairs.affinity
             + r.quality * pairs.quality
             - r.bait_disappointment * pairs.bait
@@ -153,12 +154,13 @@ class Response:
             - pairs.satiation
             - self.intercepts.satisfaction
         )
+        return logit
 
     def p_engaged(self, pairs: Attraction, satisfaction: Array) -> Array:
         """Return P(the stay is engaged | entered)."""
         by_scenario = np.array(self.intercepts.stay, np.float32)
         shift = by_scenario[pairs.scenario] + np.float32(self.intercepts.satisfaction)
-        return expit(shift + satisfaction + pairs.mood)
+        return np.asarray(expit(shift + satisfaction + pairs.mood))
 
     def stay(self, pairs: Attraction) -> tuple[Array, Array, Array]:
         """Return P(short), P(view), P(long) of the stay, given that the room was entered."""
@@ -179,7 +181,7 @@ class Response:
         base = self._base_logit(name, inclination)
         step = self.config.response.target_coupling * np.array(STAY_GRADES, np.float32)
         p = expit(base + step[grade])
-        return np.where(inclination.follows, 0.0, p) if name == "follow" else p
+        return np.where(inclination.follows, 0.0, p) if name == "follow" else np.asarray(p)
 
     def graded_logits(self, name: str, inclination: Inclination) -> list[Array]:
         """Return the target's logit for each grade of stay."""
@@ -189,12 +191,13 @@ class Response:
 
     def p_cart(self, inclination: Inclination) -> Array:
         """Return P(cart | bag click)."""
-        return expit(np.float32(self.intercepts.cart) + self._commerce_logit("cart", inclination))
+        logit = self._commerce_logit("cart", inclination)
+        return np.asarray(expit(np.float32(self.intercepts.cart) + logit))
 
     def p_purchase(self, inclination: Inclination) -> Array:
         """Return the ultimate P(purchase | cart); the rest is cured."""
         logit = self._commerce_logit("purchase", inclination)
-        return expit(np.float32(self.intercepts.purchase) + logit)
+        return np.asarray(expit(np.float32(self.intercepts.purchase) + logit))
 
     def _bond(self, pairs: Attraction) -> Array:
         r = self.config.response
@@ -202,7 +205,7 @@ class Response:
 
     def _click_logit(self, pairs: Attraction) -> Array:
         r = self.config.response
-        return (
+        logit: Array = (
             r.affinity * pairs.affinity
             + r.quality / 2 * pairs.quality
             + r.bait * pairs.bait_sensitivity * pairs.bait
@@ -211,31 +214,34 @@ class Response:
             + pairs.mood
             - pairs.satiation
         )
+        return logit
 
     def _base_logit(self, name: str, inclination: Inclination) -> Array:
         intercept = np.float32(getattr(self.intercepts, name))
         if name in SOCIAL:
             f = self.config.feedback
-            return (
+            logit: Array = (
                 intercept
                 + f.social_affinity * inclination.social
                 + f.charm * inclination.charm
                 + f.propensity_sigma * inclination.sociability
                 + inclination.mood
             )
+            return logit
         return intercept + self._commerce_logit(name, inclination)
 
     def _commerce_logit(self, name: str, inclination: Inclination) -> Array:
         f: FeedbackConfig = self.config.feedback
         # a price that is fine for looking hurts more the closer the user gets to paying
         price = f.price * {"bag_click": 0.25, "cart": 0.5, "purchase": 1.0}[name]
-        return (
+        logit: Array = (
             f.commerce_affinity * inclination.commerce
             + f.appeal * inclination.appeal
             + f.propensity_sigma * inclination.intent
             - price * inclination.price_sensitivity * inclination.log_price
             + inclination.mood
         )
+        return logit
 
 
 _AFTER = ("like", "comment", "follow", "bag_click", "cart", "purchase")

@@ -97,4 +97,4 @@ def uniforms(
         Uniforms in the open interval (0, 1), float64 [4, *shape], resolution 2**-32.
     """
     words = philox4x32((a, b, c, d), (seed & 0xFFFFFFFF, int(purpose)))
-    return (words + 0.5) * 2.0**-32
+    return (words.astype(np.float64) + 0.5) * 2.0**-32

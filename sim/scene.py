@@ -7,15 +7,16 @@ were shown [N] and for all candidates [B, C] alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import WorldConfig
-from sim.population import Population, rotation
+from sim.population import INTERESTS, Population, rotation
 from sim.relations import Relations
 from sim.response import Attraction, Inclination, Response
-from sim.schedule import DaySupply
+from sim.schedule import SLOT_S, DaySupply
 from sim.schema import SCENARIOS, Requests, _Columns
 
 Array = NDArray[np.floating]
@@ -49,22 +50,16 @@ class Scene:
     on_air: DaySupply
     maps: NDArray[np.float32]
 
-    def rotated(
-        self, interest: NDArray[np.float32], scenario: NDArray[np.int8]
-    ) -> NDArray[np.float32]:
-        """Turn interests [B, K] into the frame of each row's scenario."""
-        turned = np.empty_like(interest)
-        for m in range(len(SCENARIOS)):
-            rows = np.flatnonzero(scenario == m)
-            if len(rows):
-                turned[rows] = np.einsum("bk,kl->bl", interest[rows], self.maps[m])
-        return turned
-
-    def long_term_interest(
-        self, user_id: NDArray[np.int32], scenario: NDArray[np.int8]
-    ) -> NDArray[np.float32]:
-        """Return attention interests [B, K] in the scenario's frame."""
-        return self.rotated(self.population.users.attention[user_id], scenario)
+    @cached_property
+    def interests(self) -> dict[str, NDArray[np.float32]]:
+        """Long-term interests in each scenario's frame, by group: [M, U, K]."""
+        users = self.population.users
+        return {
+            name: np.stack(
+                [np.einsum("uk,kl->ul", getattr(users, name), turn) for turn in self.maps]
+            )
+            for name in INTERESTS
+        }
 
     def momentary_interest(
         self, long_term: NDArray[np.float32], refer_content: NDArray[np.float32]
@@ -78,14 +73,14 @@ class Scene:
         liking = np.einsum("bk,bk->b", long_term, refer_content)
         w = 1.0 / (1.0 + np.exp(-s.refer_gain * (liking - s.refer_threshold)))
         pull = (s.refer_pull * w).astype(np.float32)[:, None]
-        return (1 - pull) * long_term + pull * refer_content
+        return np.asarray((1 - pull) * long_term + pull * refer_content, np.float32)
 
     def attraction(
         self,
         minds: Minds,
         airing: NDArray[np.int32],
         time_s: NDArray[np.float64],
-        views: Array,
+        views: NDArray[np.float32],
         follows: NDArray[np.bool_],
     ) -> Attraction:
         """Return the inputs of click and stay for airings [B] or [B, C]."""
@@ -98,7 +93,8 @@ class Scene:
         return Attraction(
             scenario=minds.scenario[wide],
             affinity=np.einsum("...k,...k->...", minds.interest[wide], content),
-            satiation=np.float32(self.config.session.satiation) * np.maximum(fatigue, 0),
+            satiation=np.float32(self.config.session.satiation)
+            * np.maximum(fatigue, np.float32(0)),
             quality=streamers.quality[who],
             bait=streamers.bait[who],
             fame=streamers.fame[who],
@@ -116,8 +112,8 @@ class Scene:
         wide = (slice(None),) + (None,) * (airing.ndim - 1)
         users, products = self.population.users, self.population.products
         who, product = self.on_air.streamer_id[airing], self.on_air.product_id[airing]
-        social = self.rotated(users.social[minds.user_id], minds.scenario)
-        commerce = self.rotated(users.commerce[minds.user_id], minds.scenario)
+        social = self.interests["social"][minds.scenario, minds.user_id]
+        commerce = self.interests["commerce"][minds.scenario, minds.user_id]
         return Inclination(
             social=np.einsum("...k,...k->...", social[wide], self.on_air.content[airing]),
             commerce=np.einsum("...k,...k->...", commerce[wide], products.content[product]),
@@ -163,13 +159,15 @@ def reference_response(scene: Scene, user_u: Array, airing_u: Array, mood: Array
             user_id=user_id,
             scenario=scenario,
             mood=mood.astype(np.float32),
-            interest=scene.long_term_interest(user_id, scenario),
+            interest=scene.interests["attention"][scenario, user_id],
             fatigue=np.zeros((len(user_id), scene.maps.shape[1]), np.float32),
             deadline_s=np.full(len(user_id), np.inf),
         )
         stranger = np.zeros(len(user_id), np.float32)
         nobody = np.zeros(len(user_id), np.bool_)
-        time_s = scene.on_air.slot[airing] * 600.0
-        attraction.append(scene.attraction(minds, airing.astype(np.int32), time_s, stranger, nobody))
+        time_s = scene.on_air.slot[airing].astype(np.float64) * SLOT_S
+        attraction.append(
+            scene.attraction(minds, airing.astype(np.int32), time_s, stranger, nobody)
+        )
         inclination = scene.inclination(minds, airing.astype(np.int32), nobody)
     return Response(scene.config, attraction, inclination)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from sim.config import ScheduleConfig
+from sim.parameters import ScheduleConfig
 from sim.population import Population, Streamers, unit
 from sim.rng import Purpose, uniforms
 from sim.schema import PAD, SCENARIOS, Supply
@@ -63,21 +63,8 @@ class DaySupply:
     @cached_property
     def supply(self) -> Supply:
         """The observed candidate table."""
-        valid = self.cell >= 0
-
-        def spread(column: NDArray[np.generic]) -> NDArray[np.generic]:
-            return np.where(valid, column[np.maximum(self.cell, 0)], column.dtype.type(PAD))
-
-        if len(self.streamer_id) == 0:
-            empty = np.full(self.cell.shape, PAD)
-            return Supply(
-                empty.astype(np.int32), empty.astype(np.int32), empty, empty.astype(np.float64)
-            )
-        return Supply(
-            streamer_id=spread(self.streamer_id),
-            product_id=spread(self.product_id),
-            room_id=spread(self.room_id),
-            room_start_s=spread(self.start_s),
+        return Supply.spread(
+            self.cell, self.streamer_id, self.product_id, self.room_id, self.start_s
         )
 
     def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""The records that cross the borders of the world: requests, slates, impressions, purchases, catalogue.
+"""The records that cross the borders of the world: requests, slates, impressions, purchases.
 
 Everything here is *observed*: what a platform would know and log. Latent state and true
 probabilities live in `sim.truth` and never appear in these records. All records are structs of
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
+T = TypeVar("T", bound=np.generic)
 
 SCENARIOS = ("channel", "tab", "swipe")
 """Scenario names; the position in this tuple is the int8 code used in arrays."""
@@ -194,7 +195,7 @@ class Catalogue(_Columns):
 
 @dataclass(frozen=True)
 class Supply:
-    """Rooms on air, one row per (10-minute slot, scenario); arrays [R, C], padded with PAD."""
+    """Rooms on air, one row per (scenario, ten-minute slot); arrays [R, C], padded with PAD."""
 
     streamer_id: NDArray[np.int32]
     product_id: NDArray[np.int32]
@@ -202,19 +203,42 @@ class Supply:
     room_id: NDArray[np.int64]
     room_start_s: NDArray[np.float64]
 
+    @classmethod
+    def spread(
+        cls,
+        cell: Ints,
+        streamer_id: NDArray[np.int32],
+        product_id: NDArray[np.int32],
+        room_id: NDArray[np.int64],
+        room_start_s: NDArray[np.float64],
+    ) -> Supply:
+        """Lay columns [E] out in the table of indices `cell` [R, C], PAD where `cell` is PAD."""
+        return cls(
+            _spread(cell, streamer_id),
+            _spread(cell, product_id),
+            _spread(cell, room_id),
+            _spread(cell, room_start_s),
+        )
+
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """True where a cell holds a room, [R, C]."""
-        return self.streamer_id != PAD
+        return np.asarray(self.streamer_id != PAD)
 
     @cached_property
     def column_of(self) -> NDArray[np.int32]:
-        """Column of each streamer in each row, [R, S] with S above the largest id; PAD if absent."""
+        """Column of each streamer in each row, [R, S], S above the largest id; PAD if absent."""
         table = np.full((len(self.streamer_id), int(self.streamer_id.max(initial=0)) + 2), PAD)
         rows, columns = np.nonzero(self.valid)
         table = table.astype(np.int32)
         table[rows, self.streamer_id[rows, columns]] = columns
         return table
+
+
+def _spread(cell: Ints, column: NDArray[T]) -> NDArray[T]:
+    if not len(column):
+        return np.full(cell.shape, PAD).astype(column.dtype)
+    return np.where(cell >= 0, column[np.maximum(cell, 0)], column.dtype.type(PAD))
 
 
 @dataclass(frozen=True)
@@ -264,10 +288,16 @@ class Requests:
 
     def reorder(self, columns: Ints) -> Requests:
         """Return the same requests with candidates taken in the order `columns` [B, C']."""
-        def pick(table: NDArray[np.generic]) -> NDArray[np.generic]:
+
+        def pick(table: NDArray[T]) -> NDArray[T]:
             return np.take_along_axis(table[self.row], columns, axis=1)
 
-        supply = Supply(**{f.name: pick(getattr(self.supply, f.name)) for f in fields(Supply)})
+        supply = Supply(
+            pick(self.supply.streamer_id),
+            pick(self.supply.product_id),
+            pick(self.supply.room_id),
+            pick(self.supply.room_start_s),
+        )
         mask = np.take_along_axis(self.mask, columns, axis=1)
         row = np.arange(len(self), dtype=np.int32)
         return replace(self, supply=supply, mask=mask, row=row)

@@ -60,7 +60,6 @@ class Tick:
         width = int(place.max(initial=0)) + 1
         rows = np.full((len(head), width), PAD, np.int64)
         rows[request, place] = np.arange(len(self.shown))
-        at, valid = np.maximum(rows, 0), rows != PAD
         slot = (self.shown.time_s // SLOT_S).astype(np.int64) - self.first_slot
         start_s = np.full(len(self.shown), float(PAD))
         for code in np.unique(self.shown.scenario):
@@ -69,19 +68,10 @@ class Tick:
             column = self.supply.column_of[table_row, self.shown.streamer_id[own]]
             start_s[own] = self.supply.room_start_s[table_row, column]
 
-        def spread(values: NDArray[np.generic]) -> NDArray[np.generic]:
-            if not len(values):
-                return np.zeros(rows.shape, values.dtype)
-            return np.where(valid, values[at], values.dtype.type(PAD))
-
-        supply = Supply(
-            streamer_id=spread(self.shown.streamer_id),
-            product_id=spread(self.shown.product_id),
-            room_id=spread(self.shown.room_id),
-            room_start_s=spread(start_s),
-        )
+        shown = self.shown
+        supply = Supply.spread(rows, shown.streamer_id, shown.product_id, shown.room_id, start_s)
         row = np.arange(len(head), dtype=np.int32)
-        return self._assemble(head, valid, row, supply), rows
+        return self._assemble(head, rows != PAD, row, supply), rows
 
     def _by_request(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the first row of each request [B] and the request of each row [N]."""
@@ -140,4 +130,3 @@ class Tick:
             supply=supply,
             catalogue=self.catalogue,
         )
-

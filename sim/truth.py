@@ -140,4 +140,3 @@ def at_position(
 ) -> dict[str, NDArray[np.float32]]:
     """Scale probabilities [N] by the probability that the position is examined [N]."""
     return {name: (v * examined).astype(np.float32) for name, v in p.items()}
-

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from sim.config import WatchConfig
+from sim.parameters import WatchConfig
 from sim.schema import EFFECTIVE_VIEW_S
 
 Array = NDArray[np.floating]
@@ -38,7 +38,8 @@ def draw_watch_s(
     at_cap = ndtr((np.log(config.bounce_cap_s) - mean) / sigma)
     quantile = np.where(engaged, at_cap + u * (1 - at_cap), u * at_cap)
     # keep the quantile inside (0, 1) where the cap sits far in a tail
-    return np.exp(mean + sigma * ndtri(np.clip(quantile, 1e-12, 1 - 1e-12)))
+    score = ndtri(np.clip(quantile, 1e-12, 1 - 1e-12))
+    return np.asarray(np.exp(mean + sigma * score), np.float64)
 
 
 def stay_classes(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from sim.arrivals import Sessions, sessions_of_day
+from sim.browse import browse
 from sim.config import ConfigError, WorldConfig
 from sim.outcome import TickOutcome, settle
 from sim.population import Population, orthogonal, pick
@@ -20,6 +23,7 @@ from sim.scene import Scene, reference_response, scenario_maps
 from sim.schedule import DaySupply, day_supply
 from sim.schema import SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Ranker
 from sim.session import Shown, Walk
+from sim.swipe import swipe
 from sim.truth import TruthRows
 
 TICK_S = 3600.0
@@ -27,6 +31,8 @@ TICK_S = 3600.0
 
 TICKS_PER_DAY = round(86400 / TICK_S)
 DAY_S = 86400.0
+
+R = TypeVar("R", Relations, Impressions, Purchases)
 
 _REFERENCE_PAIRS = 8192
 _MOST_INITIAL_FOLLOWS = 12
@@ -46,27 +52,22 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write the state to one `.npz` file."""
-        parts = {"relations": self.relations, "unknown": self.unknown, "pending": self.pending}
-        arrays = {
-            f"{part}.{f.name}": getattr(record, f.name)
-            for part, record in parts.items()
-            for f in fields(record)
-        }
+        arrays: dict[str, NDArray[np.generic]] = {}
+        for part in ("relations", "unknown", "pending"):
+            record = getattr(self, part)
+            arrays |= {f"{part}.{f.name}": getattr(record, f.name) for f in fields(record)}
         with path.open("wb") as file:
-            np.savez(file, day=np.int64(self.day), **arrays)
+            np.savez(file, day=np.int64(self.day), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> State:
         """Read a state written by `save`."""
         with np.load(path) as arrays:
-            def record(kind: type, part: str) -> object:
-                return kind(**{f.name: arrays[f"{part}.{f.name}"] for f in fields(kind)})
-
             return cls(
                 day=int(arrays["day"]),
-                relations=record(Relations, "relations"),  # type: ignore[arg-type]
-                unknown=record(Impressions, "unknown"),  # type: ignore[arg-type]
-                pending=record(Purchases, "pending"),  # type: ignore[arg-type]
+                relations=_record(Relations, "relations", arrays),
+                unknown=_record(Impressions, "unknown", arrays),
+                pending=_record(Purchases, "pending", arrays),
             )
 
 
@@ -183,9 +184,7 @@ class World:
         self.state = State(day + 1, relations, unknown, pending)
         return DayRecord(
             day=day,
-            impressions=Impressions.concat(
-                [Impressions.empty(), *(o.impressions for o in done)]
-            ),
+            impressions=Impressions.concat([Impressions.empty(), *(o.impressions for o in done)]),
             truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
             purchases=today.take(today.event_s > start_s),
             on_air=scene.on_air,
@@ -220,10 +219,16 @@ def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Shown]:
             own = rows[sessions.scenario[rows] == scenario]
             if not len(own):
                 continue
-            run = walk.swipes if scenario == SWIPE else walk.lists
-            for part in run(sessions.take(own), scenario):
-                shown.append(replace(part, session=own[part.session].astype(np.int32)))
+            run = swipe if scenario == SWIPE else browse
+            shown.extend(
+                replace(part, session=own[part.session].astype(np.int32))
+                for part in run(walk, sessions.take(own), scenario)
+            )
     return shown
+
+
+def _record(kind: type[R], part: str, arrays: Mapping[str, Any]) -> R:
+    return kind(**{f.name: arrays[f"{part}.{f.name}"] for f in fields(kind)})
 
 
 def _bond(relations: Relations, impressions: Impressions) -> Relations:

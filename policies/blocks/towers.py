@@ -47,14 +47,14 @@ class Heads(nn.Module):
 
     Args:
         n_in: width of every r_k.
-        n_heads: T.
+        base_rates: mean of each label [T]; the heads begin there.
     """
 
-    def __init__(self, n_in: int, n_heads: int) -> None:
+    def __init__(self, n_in: int, base_rates: Tensor) -> None:
         """Draw the weights."""
         super().__init__()
-        self.weight = nn.Parameter((torch.rand(n_heads, n_in) * 2.0 - 1.0) * n_in**-0.5)
-        self.bias = nn.Parameter(torch.zeros(n_heads))
+        self.weight = nn.Parameter((torch.rand(len(base_rates), n_in) * 2.0 - 1.0) * n_in**-0.5)
+        self.bias = nn.Parameter(torch.logit(base_rates.clamp(1e-6, 1.0 - 1e-6)))
 
     def forward(self, r: Sequence[Tensor]) -> Tensor:
         """Return logits [N, T] for T tensors [N, n_in]."""

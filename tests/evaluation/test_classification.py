@@ -45,6 +45,8 @@ def test_auc_equals_scikit_learn(levels: int | None) -> None:
 def test_gauc_equals_a_loop_over_users(levels: int | None, weight: Weight, sign: int) -> None:
     score, label, user = _rows(1, 1500, 150, levels)
     score = sign * score - np.float32(0.5) * (sign > 0)
+    size, positives = np.bincount(user, minlength=150), np.bincount(user[label], minlength=150)
+    weight_of = {"impressions": size, "positives": positives, "users": np.ones(150)}[weight]
     values, weights, dropped = [], [], 0
     for who in range(150):
         own = user == who
@@ -54,7 +56,7 @@ def test_gauc_equals_a_loop_over_users(levels: int | None, weight: Weight, sign:
             dropped += 1
             continue
         values.append(roc_auc_score(label[own], score[own]))
-        weights.append({"impressions": own.sum(), "positives": label[own].sum(), "users": 1}[weight])
+        weights.append(weight_of[who])
     got = gauc(score, label, user, 150, weight)
     assert got.estimate.value == pytest.approx(np.average(values, weights=weights), abs=1e-12)
     assert got.dropped.value == pytest.approx(dropped / len(np.unique(user)))

@@ -84,7 +84,7 @@ def test_bad_input_names_the_field() -> None:
         intervals.ratio(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="2 and 3 clusters"):
         intervals.difference(intervals.mean(np.ones(2)), intervals.mean(np.ones(3)))
-    with pytest.raises(ValueError, match="level is 1.5"):
+    with pytest.raises(ValueError, match=r"level is 1\.5"):
         intervals.mean(np.ones(3)).interval(1.5)
 
 

@@ -67,10 +67,11 @@ def test_ties_average_over_every_order() -> None:
     ranks = one_query(scores, 2)
     for name in NAMES:
         metric = RankMetric.parse(name)
-        places = []
-        for order in itertools.permutations(range(5)):
-            if list(scores[list(order)]) == sorted(scores, reverse=True):
-                places.append(order.index(2))
+        places = [
+            order.index(2)
+            for order in itertools.permutations(range(5))
+            if list(scores[list(order)]) == sorted(scores, reverse=True)
+        ]
         expected = np.mean([metric.gains(5)[place] for place in places])
         assert value(name, ranks) == pytest.approx(expected, abs=1e-12)
 
@@ -104,7 +105,7 @@ def test_no_queries_give_empty_values() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
     scores = np.array([[1.0, bad, 2.0]])
-    with pytest.raises(MetricError, match="not finite; the first is .* at request 0, column 1"):
+    with pytest.raises(MetricError, match=r"not finite; the first is .* at request 0, column 1"):
         rank_positives(scores, np.ones((1, 3), dtype=bool), np.array([0]), np.array([0]))
     masked = np.array([[True, False, True]])
     assert rank_positives(scores, masked, np.array([0]), np.array([0])).candidates[0] == 2
@@ -112,11 +113,11 @@ def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_masked_positive_and_wrong_shapes_are_refused() -> None:
     scores = np.ones((1, 3))
-    with pytest.raises(MetricError, match="column 2.*masked out"):
+    with pytest.raises(MetricError, match=r"column 2.*masked out"):
         rank_positives(scores, np.array([[True, True, False]]), np.array([0]), np.array([2]))
     with pytest.raises(MetricError, match="masked out"):
         rank_positives(scores, np.zeros((1, 3), dtype=bool), np.array([0]), np.array([0]))
-    with pytest.raises(MetricError, match="column -1.*masked out"):
+    with pytest.raises(MetricError, match=r"column -1.*masked out"):
         rank_positives(scores, np.ones((1, 3), dtype=bool), np.array([0]), np.array([-1]))
     with pytest.raises(MetricError, match="one shape"):
         rank_positives(scores, np.ones((1, 2), dtype=bool), np.array([0]), np.array([0]))

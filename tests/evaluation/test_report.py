@@ -39,6 +39,7 @@ def test_page_tells_the_findings(html: str) -> None:
     assert "dbmtl leads: +11.2\xa0% value per user against popularity" in html
     assert "36 % of what the truth would gain" in html
     assert "4 of 28 pairs of policies change their order" in html
+    assert "hr@10 would have picked dbmtl too" in html
     assert "naive −32.0\xa0%" in html
     assert "Which policy is worth most" in html
 
@@ -63,6 +64,14 @@ def test_every_plot_names_its_axes_with_units(html: str) -> None:
                 assert re.search(r"\(.+\)", titles[0]), (panel, titles)
                 if panel not in ("lift", "bias"):  # whose y axis holds names
                     assert re.search(r"\(.+\)", titles[1]), (panel, titles)
+
+
+def test_plots_follow_plotlys_schema(html: str) -> None:
+    graph = pytest.importorskip("plotly.graph_objects")
+    for panel, options in plots_of(html).items():
+        for figures in options.values():
+            for figure in list(filter(None, figures))[: 1 if panel == "lift" else None]:
+                assert len(graph.Figure(figure).data) > 0  # refuses unknown names and values
 
 
 def test_page_asks_nothing_of_the_network(html: str) -> None:

@@ -42,9 +42,9 @@ def test_round_trip_and_columns(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
     _some().write(path)
     frame = pd.read_parquet(path)
-    assert list(frame.columns) == (
-        "study world_seed policy control scenario slice metric unit kind estimate low high n"
-    ).split()
+    assert ",".join(frame.columns) == (
+        "study,world_seed,policy,control,scenario,slice,metric,unit,kind,estimate,low,high,n"
+    )
     back = Results.read(path)
     assert len(back) == 4
     assert back.to_pandas().equals(_some().to_pandas())

@@ -10,6 +10,7 @@ from evaluation.episodes import ConversionTruth, Episodes, conversion_truth, epi
 from evaluation.results import Results, Row, Subject
 from evaluation.survival import (
     HORIZONS,
+    MIN_AT_RISK,
     MIN_PURCHASES,
     ULTIMATE,
     Survival,
@@ -36,7 +37,7 @@ def waiting(
     opened = Episodes(
         np.arange(n),
         rng.integers(0, n // 4, n).astype(np.int32),
-        rng.integers(0, 2, n).astype(np.int8),
+        np.zeros(n, dtype=np.int8),
         np.maximum(np.where(purchased, delay, age), 1.0),
         purchased,
     )
@@ -63,7 +64,8 @@ def test_kaplan_meier_equals_the_product_limit_formula() -> None:
         expected = closed_form_km(coarse, opened.purchased, seconds)
         assert km[name].estimate == pytest.approx(expected, abs=1e-12)
         assert km[name].low < expected < km[name].high
-    plateau = closed_form_km(coarse, opened.purchased, np.inf)
+    last = np.sort(coarse)[-MIN_AT_RISK]
+    plateau = closed_form_km(coarse, opened.purchased, last)
     assert km[ULTIMATE].estimate == pytest.approx(plateau, abs=1e-12)
 
 
@@ -108,8 +110,25 @@ def test_long_follow_up_is_not_flagged() -> None:
     opened, _ = waiting(4, 12_000, 0.3, 12 * DAY_S)
     found = analyse(SUBJECT, opened)
     assert rows_of(found, "cure_plateau_ratio")[ULTIMATE].estimate > 0.95
-    assert not [w for w in found.warnings if w.startswith("all: the cure model extrapolates")]
+    assert not [w for w in found.warnings if w.startswith("all: the cure model")]
     assert not rows_of(found, "cvr/truth")
+
+
+def test_impulse_and_tail_are_flagged_as_a_misfit() -> None:
+    rng = np.random.default_rng(10)
+    n = 15_000
+    age = rng.uniform(0, 3 * DAY_S, n)
+    tail = rng.weibull(0.56, n) * 327 * 3600.0
+    delay = np.where(rng.random(n) < 0.5, rng.exponential(600.0, n), tail)
+    purchased = (rng.random(n) < 0.2) & (delay <= age)
+    opened = Episodes(
+        np.arange(n), np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int8),
+        np.maximum(np.where(purchased, delay, age), 1.0), purchased,
+    )  # fmt: skip
+    found = analyse(SUBJECT, opened)
+    assert rows_of(found, "cure_misfit")[ULTIMATE].estimate > 0.05
+    assert any("does not fit" in warning for warning in found.warnings)
+    assert rows_of(found, "cvr/cure")[ULTIMATE].estimate < 0.15  # the truth is 0.2
 
 
 def test_few_and_no_purchases_are_said_and_not_invented() -> None:
@@ -138,6 +157,15 @@ def test_no_episodes_give_no_rows() -> None:
     assert curve_frame(found.curves).empty
 
 
+def test_few_episodes_have_a_naive_rate_and_no_curve() -> None:
+    opened, truth = waiting(9, MIN_AT_RISK - 1, 0.5, 3 * DAY_S)
+    found = analyse(SUBJECT, opened, truth)
+    assert np.isnan([row.estimate for row in rows_of(found, "cvr/km").values()]).all()
+    assert rows_of(found, "cvr/naive")["24h"].estimate > 0
+    assert found.curves == []
+    assert "all: 29 episodes, at least 30 are needed for a curve" in found.warnings
+
+
 def test_everybody_buys_at_once() -> None:
     n = 60
     opened = Episodes(
@@ -150,9 +178,9 @@ def test_everybody_buys_at_once() -> None:
 
 
 def test_curves_are_increasing_and_come_in_long_form() -> None:
-    opened, truth = waiting(7, 4000, 0.2, 3 * DAY_S)
+    opened, truth = waiting(7, 3000, 0.2, 3 * DAY_S)
     found = analyse(SUBJECT, opened, truth)
-    assert [curve.scenario for curve in found.curves] == ["channel", "tab", "all"]
+    assert [curve.scenario for curve in found.curves] == ["channel", "all"]
     for curve in found.curves:
         for rate in (curve.km, curve.naive, curve.cure, curve.truth):
             assert (np.diff(rate) >= -1e-12).all()

@@ -220,7 +220,7 @@ class FixedTable(Sound):
 
 class NeedsARow(Sound):
     def score(self, requests: Requests) -> Scores:
-        return super().score(requests) / requests.time_s[0]
+        return np.asarray(super().score(requests) / requests.time_s[0])
 
 
 class Squeezes(Sound):

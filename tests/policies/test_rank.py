@@ -73,11 +73,20 @@ def test_frequencies_of_whole_slates_equal_the_product_of_propensities(
     assert total == pytest.approx(1.0)
 
 
-def test_constant_scores_are_an_exactly_uniform_draw_in_column_order() -> None:
+def test_constant_scores_are_an_exactly_uniform_draw() -> None:
     u = (np.arange(10)[:, None] + 0.5) / 10.0
     slate = rank(np.zeros((10, 10)), np.ones((10, 10), np.bool_), 1, GREEDY, u)
     assert slate.column[:, 0].tolist() == list(range(10))
     assert (slate.propensity == 0.1).all()
+
+
+def test_a_long_slate_of_constant_scores_is_a_random_permutation() -> None:
+    u = np.random.default_rng(0).random((24_000, 4))
+    slate = rank(np.zeros((24_000, 4)), np.ones((24_000, 4), np.bool_), 4, GREEDY, u)
+    kinds, counts = np.unique(slate.column, axis=0, return_counts=True)
+    assert len(kinds) == 24
+    assert (abs(counts - 1000) < 4.5 * np.sqrt(1000 * 23 / 24)).all()
+    assert (slate.propensity == 1.0 / np.arange(4, 0, -1)).all()
 
 
 def test_greedy_without_ties_is_the_sorted_order() -> None:
