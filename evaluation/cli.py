@@ -286,10 +286,19 @@ def _report_error(error: Exception) -> int:
     from evaluation.overrides import HYDRA_ERRORS, one_line
     from evaluation.results import ResultsError
     from evaluation.study_folder import ReportError
+    from policies.rank import PolicyError
     from sim.config import ConfigError
     from sim.log import LogError
 
-    expected = (ConfigError, LogError, ReportError, ResultsError, OSError, *HYDRA_ERRORS)
+    expected = (
+        ConfigError,
+        LogError,
+        PolicyError,
+        ReportError,
+        ResultsError,
+        OSError,
+        *HYDRA_ERRORS,
+    )
     if isinstance(error, expected):
         _complain(f"error: {one_line(error)}")
         return 2

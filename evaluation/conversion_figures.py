@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from evaluation.drawing import (
-    CLEAR,
     CURE_BAND,
     KM_BAND,
     Plot,
@@ -30,6 +29,9 @@ ESTIMATOR_NAMES = {
     "cure": "mixture cure",
     "truth": "truth",
 }
+_ABOVE, _ROOM = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}, {"t": 40}
+"""A legend above the plot, and the margin that it needs."""
+
 MAX_CURVE_POINTS = 240
 """A curve is thinned to this many points, more than a page has pixels to show."""
 
@@ -75,9 +77,8 @@ def conversion_curves(curves: pd.DataFrame) -> Plot:
             }
         )
     x_title, y_title = "time since the bag click (hours)", "bought by then (% of bag clicks)"
-    corner = {"x": 0.99, "y": 0.03, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR}
     x = {"rangemode": "tozero"}
-    return plot(data, x_title, y_title, 330, x, x | {"ticksuffix": " %"}, corner)
+    return plot(data, x_title, y_title, 330, x, x | {"ticksuffix": " %"}, _ABOVE, _ROOM)
 
 
 def conversion_bias(rates: pd.DataFrame, scenarios: Sequence[str]) -> Plot:
@@ -121,9 +122,8 @@ def conversion_bias(rates: pd.DataFrame, scenarios: Sequence[str]) -> Plot:
         "range": [len(scenarios) - 0.4, -0.6],
         "showgrid": False,
     }
-    above = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
     title, height = "off the true conversion rate by (% of it)", 120 + 58 * len(scenarios)
-    return plot(data, title, "", height, x, y, above, {"t": 40})
+    return plot(data, title, "", height, x, y, _ABOVE, _ROOM)
 
 
 def _band(part: pd.DataFrame, colour: str, shape: str) -> list[Spec]:

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.config import DelayConfig
 from sim.delay import DelayLaw
+from sim.parameters import DelayConfig
 from sim.schema import Impressions
 from sim.truth import TruthRows
 

@@ -14,7 +14,8 @@ from sim.relations import Relations
 from sim.scene import Minds, Scene
 from sim.schema import PAD, Floats, Impressions, Purchases, Requests, Slate
 from sim.truth import RequestTruth
-from sim.world import TICK_S, State, World
+from sim.truth_log import sessions_to_their_end
+from sim.world import State, World
 
 
 class HindsightError(RuntimeError):
@@ -41,7 +42,7 @@ class Hindsight:
         Raises:
             HindsightError: the world asks for a request that the log does not hold.
         """
-        replay = _Replay(self.log.sessions_to_their_end(self.day))
+        replay = _Replay(sessions_to_their_end(self.log, self.day), self.twin.config.tick_s)
         self.scene_: Scene = self.twin.scene(self.day)
         for _ in self.twin.run(replay, 1):
             pass
@@ -63,7 +64,7 @@ class Hindsight:
         at = np.minimum(at, max(len(self.request_id_) - 1, 0))
         if not len(self.request_id_) or (self.request_id_[at] != requests.request_id).any():
             raise HindsightError(f"a request is not in the log of day {self.day}")
-        ticks = np.unique(requests.session_start_s // TICK_S).astype(np.int64)
+        ticks = np.unique(requests.session_start_s // self.twin.config.tick_s).astype(np.int64)
         if len(ticks) != 1:
             raise HindsightError(f"requests span ticks {ticks.tolist()}; allowed: one tick a batch")
         twin = self.twin
@@ -82,8 +83,9 @@ class _Replay:
 
     needs_truth = True
 
-    def __init__(self, shown: Impressions) -> None:
+    def __init__(self, shown: Impressions, tick_s: float) -> None:
         self.shown = shown
+        self.tick_s = tick_s
         self.request_ids: list[NDArray[np.int64]] = []
         self.minds: list[Minds] = []
         self.relations: dict[int, Relations] = {}
@@ -103,7 +105,7 @@ class _Replay:
         column = requests.supply.column_of[requests.row[:, None], self.shown.streamer_id[at]]
         self.request_ids.append(requests.request_id)
         self.minds.append(truth.minds)
-        self.relations[int(requests.session_start_s[0] // TICK_S)] = truth.relations
+        self.relations[int(requests.session_start_s[0] // self.tick_s)] = truth.relations
         propensity = np.where(filled, self.shown.propensity[at], 1.0)
         return Slate(np.where(filled, column, PAD).astype(np.int32), propensity)
 

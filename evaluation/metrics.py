@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Base = Literal["hr", "ndcg", "mrr", "query_auc"]
 
 _CUT = ("hr", "ndcg")
-_BLOCK_CELLS = 1 << 19
+_BLOCK_CELLS = 1 << 18
 """Cells compared at a time: the comparison stays in the second-level cache."""
 _LANE = 255
 """Longest run of 0/1 bytes whose sum fits into a byte."""
@@ -154,7 +154,8 @@ def rank_positives(
     """Count, for every positive, the candidates scored above it and level with it.
 
     Args:
-        scores: [B, C] float32 or float64; must be finite where `mask` holds.
+        scores: [B, C] float32 or float64; must be finite where `mask` holds, in requests that
+            have a positive.
         mask: [B, C] True for candidates.
         request: [Q] row of each positive.
         column: [Q] column of each positive.
@@ -168,14 +169,6 @@ def rank_positives(
     """
     if scores.ndim != 2 or scores.shape != mask.shape:
         raise MetricError(f"scores {scores.shape} and mask {mask.shape} must have one shape [B, C]")
-    masked = np.where(mask, scores, -np.inf)
-    wrong = mask & ~np.isfinite(masked)
-    if wrong.any():
-        row, cell = np.argwhere(wrong)[0]
-        raise MetricError(
-            f"{int(wrong.sum())} scores of candidates are not finite; the first is "
-            f"{scores[row, cell]} at request {row}, column {cell}"
-        )
     outside = (column < 0) | ~mask[request, column]
     if outside.any():
         at = int(np.argmax(outside))
@@ -183,17 +176,28 @@ def rank_positives(
             f"positive {at} (request {int(request[at])}, column {int(column[at])}) is masked out; "
             "a positive must be one of its request's candidates"
         )
-    greater = np.empty(len(request), dtype=np.int32)
-    equal = np.empty(len(request), dtype=np.int32)
+    counts = np.empty((3, len(request)), dtype=np.int32)
     step = max(1, _BLOCK_CELLS // max(1, scores.shape[1]))
     for low in range(0, len(request), step):
         block = slice(low, low + step)
-        row_scores = masked[request[block]]
-        own = row_scores[np.arange(len(row_scores)), column[block], None]
-        greater[block] = _count(row_scores > own)
-        equal[block] = _count(row_scores == own) - 1
-    candidates = mask.sum(axis=1, dtype=np.int32)[request]
-    return Ranks(greater, equal, candidates)
+        # The mask joins after each comparison: filling masked cells first is ten times slower.
+        here, others = mask[request[block]], scores[request[block]]
+        own = others[np.arange(len(others)), column[block], None]
+        candidates = _count(here)
+        if not np.array_equal(_count(np.isfinite(others) & here), candidates):
+            _refuse(scores, mask)
+        greater, level = _count((others > own) & here), _count((others == own) & here)
+        counts[:, block] = greater, level - 1, candidates
+    return Ranks(*counts)
+
+
+def _refuse(scores: NDArray[np.floating], mask: NDArray[np.bool_]) -> NoReturn:
+    wrong = np.argwhere(mask & ~np.isfinite(scores))
+    row, cell = wrong[0]
+    raise MetricError(
+        f"{len(wrong)} scores of candidates are not finite; the first is {scores[row, cell]} "
+        f"at request {row}, column {cell}"
+    )
 
 
 def _count(flags: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -96,8 +96,8 @@ def rank_law(
     Returns:
         float64 [R, m + 1], rows sum to 1.
     """
-    drawn = np.arange(m + 1, dtype=np.float64)
-    above = np.asarray(better, dtype=np.float64)[:, None]
+    drawn = np.arange(m + 1)
+    above = np.asarray(better, dtype=np.int64)[:, None]
     if replacement:
         p = above / (n - 1)
         log_law = _log_choose(m, drawn) + xlogy(drawn, p) + xlog1py(m - drawn, -p)
@@ -105,9 +105,9 @@ def rank_law(
     below = (n - 1) - above
     possible = (drawn <= above) & (m - drawn <= below)
     of_above = _log_choose(above, np.minimum(drawn, above))
-    of_below = _log_choose(below, np.clip(m - drawn, 0.0, below))
-    log_law = of_above + of_below - _log_choose(n - 1, m)
-    return _normalised(np.where(possible, np.exp(log_law), 0.0))
+    of_below = _log_choose(below, np.clip(m - drawn, 0, below))
+    log_law = np.where(possible, of_above + of_below - _log_choose(n - 1, m), -np.inf)
+    return _normalised(np.exp(log_law))
 
 
 def _normalised(law: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,9 +199,13 @@ def sampled_ranks(
 
 
 def _log_choose(
-    n: NDArray[np.float64] | float, k: NDArray[np.float64] | float
+    n: NDArray[np.int64] | int, k: NDArray[np.int64] | int
 ) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = np.asarray(
-        gammaln(np.add(n, 1.0)) - gammaln(np.add(k, 1.0)) - gammaln(np.subtract(n, k) + 1.0)
-    )
+    table = _log_factorials(int(np.max(n)))
+    out: NDArray[np.float64] = table[n] - table[k] - table[np.subtract(n, k)]
     return out
+
+
+@lru_cache(maxsize=1 << 10)
+def _log_factorials(n: int) -> NDArray[np.float64]:
+    return np.asarray(gammaln(np.arange(n + 1) + 1.0), dtype=np.float64)

@@ -7,6 +7,7 @@ one line that names the field, the value and what is allowed.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -233,8 +234,10 @@ def _path(config: DictConfig, key: str) -> Path:
 
 def _out(config: DictConfig, default: Path, label: str, swept: bool) -> Path:
     """Return the output folder: as given, or one of its own for each config."""
-    kept = {key: config[key] for key in config if key not in NOT_RESULTS}
-    text = OmegaConf.to_yaml(OmegaConf.create(kept), resolve=True, sort_keys=True)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    kept = {str(key): value for key, value in resolved.items() if key not in NOT_RESULTS}
+    text = json.dumps(kept, sort_keys=True)
     own = f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     if config.out is None:
         return default / own

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from evaluation import offline, online, survival
 from evaluation.environment import environment_record, source_digest
 from evaluation.episodes import conversion_truth, episodes
+from evaluation.leaderboard import TABLE
 from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
 from evaluation.results import Kind, Results, Subject
@@ -30,11 +31,11 @@ from policies.rank import Server
 from sim.config import build
 from sim.log import Log
 from sim.log_writer import state_path
-from sim.schema import SCENARIOS
+from sim.schema import DAY_S, SCENARIOS
 from sim.simulate import simulate
-from sim.world import DAY_S, TICK_S, State, World
+from sim.truth_log import logged_truth
+from sim.world import State, World
 
-TABLE = "results.parquet"
 TIMINGS = "timings.json"
 _POLL_S = 0.5
 
@@ -96,7 +97,9 @@ def _write_log(settings: SimulationSettings, folder: Path, progress: Progress) -
         text = f"simulating, {impressions:,} impressions"
         progress.update(task, completed=day + 1, description=text)
 
-    policy = build(settings.logging.policy).fit(Log.nothing(TICK_S, DAY_S), FitContext())
+    policy = build(settings.logging.policy).fit(
+        Log.nothing(settings.world.tick_s, DAY_S), FitContext()
+    )
     log = simulate(
         settings.world,
         settings.seed,
@@ -221,7 +224,7 @@ def _table(
             if not is_control:
                 results.extend(online.comparison_rows(subject, own, settings.control, other, kind))
     waiting = episodes(log.impressions(), log.as_of_s)
-    truth = conversion_truth(log.truth(), waiting, settings.world.delay)
+    truth = conversion_truth(logged_truth(log), waiting, settings.world.delay)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)
     results.extend(found.rows)
     return results, found.curves

@@ -21,7 +21,8 @@ from policies.contract import FitContext, is_privileged
 from sim.config import WorldConfig, build
 from sim.log import Log
 from sim.log_writer import state_path
-from sim.world import DAY_S, State, World
+from sim.schema import DAY_S
+from sim.world import State, World
 
 RESULT = "trial.pickle"
 STAGE = "stage"

@@ -112,7 +112,7 @@ def check_policy(
     lines = failures or blocked  # what is blocked has its cause among the failures
     if lines:
         raise CheckError(
-            f"{len(lines)} of the checks fail for {_label(factory)}\n  " + "\n  ".join(lines)
+            f"{_label(factory)} fails {len(lines)} of the checks\n  " + "\n  ".join(lines)
         )
 
 
@@ -185,4 +185,9 @@ def _applicable(factory: Callable[[], Any]) -> list[Check]:
 
 
 def _label(factory: Callable[[], Any]) -> str:
-    return str(getattr(factory, "__qualname__", None) or repr(factory))
+    """Return the name of the class that the factory builds, or of the factory if it fails."""
+    try:
+        kind = type(factory())
+    except Exception:
+        return str(getattr(factory, "__qualname__", None) or repr(factory))
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -30,7 +30,9 @@ from policies.checks_stage import (
 from policies.contract import Updatable
 from sim.config import Objective
 
-OPEN_MODULES = frozenset({"sim.schema", "sim.log", "sim.tick", "sim.config", "sim.rng"})
+OPEN_MODULES = frozenset(
+    {"sim.schema", "sim.log", "sim.tick", "sim.config", "sim.bounds", "sim.rng"}
+)
 """Modules of `sim` whose code a policy may use; every other one holds latent state."""
 
 LATENT_NAMES = frozenset(

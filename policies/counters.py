@@ -39,6 +39,8 @@ class Counters:
         self.shrinkage = shrinkage
         self.sums = np.zeros((1, len(SCENARIOS), 1 + len(self.fields)), np.float32)
         self.totals = np.zeros((len(SCENARIOS), 1 + len(self.fields)), np.float64)
+        self._current = np.zeros(0, np.bool_)
+        self._forget()
 
     def grow(self, n_entities: int) -> None:
         """Make room for entities 1 .. `n_entities`."""
@@ -47,12 +49,14 @@ class Counters:
             grown = np.zeros(shape, np.float32)
             grown[: len(self.sums)] = self.sums
             self.sums = grown
+            self._forget()
 
     def decay(self, elapsed_s: float) -> None:
         """Let `elapsed_s` seconds pass."""
         factor = 0.5 ** (elapsed_s / self.half_life_s)
         self.sums *= np.float32(factor)
         self.totals *= factor
+        self._forget()
 
     def add(self, entity: Ints, scenario: Ints, field: int, amount: NDArray[np.float64]) -> None:
         """Add `amount` [N] to field number `field` of the cells (`entity`, `scenario`) [N]."""
@@ -60,6 +64,7 @@ class Counters:
         cell = (entity.astype(np.int64) * len(SCENARIOS) + scenario) * width + field
         np.add.at(self.sums.reshape(-1), cell, amount.astype(np.float32))
         self.totals[:, field] += np.bincount(scenario, amount, len(SCENARIOS))
+        self._forget()
 
     def base(self) -> NDArray[np.float32]:
         """Return events per impression, float32 [S, F]."""
@@ -68,14 +73,15 @@ class Counters:
 
     def lifts(self, entity: Ints) -> NDArray[np.float32]:
         """Return lifts over all scenarios, float32 [..., F], for `entity` [...]."""
-        sums = self.sums[entity]
-        expected = np.einsum("...s,sf->...f", sums[..., 0], self.base())
-        return self._lift(sums[..., 1:].sum(axis=-2), expected)
+        self._compute(entity)
+        lifts: NDArray[np.float32] = self._lifts[entity]
+        return lifts
 
     def lifts_in(self, entity: Ints, scenario: Ints) -> NDArray[np.float32]:
         """Return lifts inside one scenario, float32 [..., F]; arguments of one shape [...]."""
-        sums = self.sums[entity, scenario]
-        return self._lift(sums[..., 1:], sums[..., :1] * self.base()[scenario])
+        self._compute(entity)
+        lifts: NDArray[np.float32] = self._lifts_in[entity, scenario]
+        return lifts
 
     def shown(self, entity: Ints) -> NDArray[np.float32]:
         """Return log(1 + impressions) over all scenarios, float32 [...]."""
@@ -87,8 +93,31 @@ class Counters:
         shown: NDArray[np.float32] = np.log1p(self.sums[entity, scenario, 0])
         return shown
 
-    def _lift(
-        self, happened: NDArray[np.float32], expected: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def restore(self, sums: NDArray[np.float32], totals: NDArray[np.float64]) -> None:
+        """Take over copies of the two tables."""
+        self.sums, self.totals = np.array(sums, np.float32), np.array(totals, np.float64)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Mark all lifts as stale."""
+        n, n_scenarios, width = self.sums.shape
+        if len(self._current) != n:
+            self._lifts = np.zeros((n, width - 1), np.float32)
+            self._lifts_in = np.zeros((n, n_scenarios, width - 1), np.float32)
+        self._current = np.zeros(n, np.bool_)
+
+    def _compute(self, entity: Ints) -> None:
+        """Bring the lifts of these entities up to date: each is computed once per change."""
+        if len(self._current) != len(self.sums):
+            self._forget()
+        stale = ~self._current[entity]
+        if not stale.any():
+            return
+        rows = np.unique(entity[stale])
+        base = self.base()
+        expected = self.sums[rows][:, :, :1] * base
+        happened = self.sums[rows][:, :, 1:]
         a = np.float32(self.shrinkage)
-        return np.log((happened + a) / (expected + a))
+        self._lifts_in[rows] = np.log((happened + a) / (expected + a))
+        self._lifts[rows] = np.log((happened.sum(axis=1) + a) / (expected.sum(axis=1) + a))
+        self._current[rows] = True

@@ -162,8 +162,7 @@ class EventMemory:
         self.history.restore(state)
         for name in ("streamers", "users", "tastes"):
             counters: Counters = getattr(self, name)
-            counters.sums = np.array(state[f"{name}_sums"], np.float32)
-            counters.totals = np.array(state[f"{name}_totals"], np.float64)
+            counters.restore(state[f"{name}_sums"], state[f"{name}_totals"])  # type: ignore[arg-type]
         self._impressions, self._purchases = [], []
         if "impressions.known_s" in state:
             names = [f.name for f in fields(Impressions)]

@@ -197,10 +197,8 @@ class Server:
                 f"policy {self._name}: scores have shape {shape}; must be [B, C] = {mask.shape}"
             )
         with np.errstate(over="ignore", invalid="ignore"):
-            clean = math.isfinite(
-                scores.sum()
-            )  # one cheap pass; may overflow, hence the second look
-        if not clean:
+            total = scores.sum()  # one cheap pass finds NaN and infinities
+        if not math.isfinite(total):  # it may be the sum of finite scores that overflows
             bad = mask & ~np.isfinite(scores)
             if bad.any():
                 raise PolicyError(

@@ -21,7 +21,7 @@ from policies.listings import Listings
 from policies.memory import plus_one
 from sim.schema import Requests
 
-BLOCK_PAIRS = 2048
+BLOCK_PAIRS = 4096
 """Candidates scored at once: the activations of a block fit the second-level cache."""
 
 

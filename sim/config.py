@@ -22,7 +22,10 @@ from sim.parameters import (
     TurnoverConfig,
     WatchConfig,
 )
-from sim.schema import SCENARIOS, TARGETS
+from sim.schema import DAY_S, SCENARIOS, TARGETS
+
+DIVISORS = tuple(n for n in range(1, 145) if 144 % n == 0)
+"""Allowed ticks a day: whole numbers of ten-minute slots."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class WorldConfig:
     """Everything that makes a world, except its seed."""
 
     name: str
+    ticks_per_day: int
+    """How often a day the platform's counters are refreshed; a divisor of 144. Within a tick users
+    meet only what was known at its start."""
     population: PopulationConfig
     turnover: TurnoverConfig
     schedule: ScheduleConfig
@@ -73,8 +79,14 @@ class WorldConfig:
     def __post_init__(self) -> None:
         """Check what spans several parts."""
         for f in fields(self):
-            if f.name != "name" and isinstance(getattr(self, f.name), str | int | float):
+            if f.name not in ("name", "ticks_per_day") and isinstance(
+                getattr(self, f.name), str | int | float
+            ):
                 raise ConfigError(f"WorldConfig.{f.name} must be a section, not a plain value")
+        if self.ticks_per_day not in DIVISORS:
+            raise ConfigError(
+                f"WorldConfig.ticks_per_day = {self.ticks_per_day!r}; allowed: one of {DIVISORS}"
+            )
         for name in SCENARIOS:
             listed = getattr(self, name).base_click is not None
             if listed == (name == "swipe"):
@@ -87,6 +99,11 @@ class WorldConfig:
             raise ConfigError(
                 f"WorldConfig scenarios' traffic_share sum to {total:g}; allowed: shares with sum 1"
             )
+
+    @property
+    def tick_s(self) -> float:
+        """Length of a tick, seconds."""
+        return DAY_S / self.ticks_per_day
 
     @property
     def scenarios(self) -> tuple[ScenarioConfig, ...]:

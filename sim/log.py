@@ -100,32 +100,13 @@ class Log:
 
     def impressions(self) -> Impressions:
         """Return the selected impressions as known, in time order of their ticks."""
-        parts = [self._visible(day, self.start_s, self.end_s) for day in self.days]
+        parts = [self._visible(day) for day in self.days]
         return self._with_purchases(Impressions.concat([Impressions.empty(), *parts]))
 
     def purchases(self) -> Purchases:
         """Return all purchases that have happened, by event time."""
         parts = [self._day_purchases(day) for day in range(self._last_day)]
         return Purchases.concat([Purchases.empty(), *parts])
-
-    def truth(self) -> TruthRows:
-        """Return the true side of the selected impressions, in the same order.
-
-        For evaluation only; no policy is ever handed a log from which it is asked.
-        """
-        parts = []
-        for day in self.days:
-            shown = self._read_day("impressions", day, Impressions)
-            truth = self._read_day("truth/impressions", day, TruthRows)
-            parts.append(truth.take(self._selected(shown, self.start_s, self.end_s)))
-        return TruthRows.concat([TruthRows.empty(), *parts])
-
-    def sessions_to_their_end(self, day: int) -> Impressions:
-        """Return all that the sessions of `day` showed, also what came after `as_of_s`.
-
-        For evaluation only, like `truth`.
-        """
-        return self._read_day("impressions", day, Impressions)
 
     def catalogue(self) -> Catalogue:
         """Return the observed features of everyone who had appeared by `as_of_s`."""
@@ -144,7 +125,7 @@ class Log:
             unknown = Impressions.concat([unknown, self._known_rows(day)])
         bought = self.purchases()
         for day in self.days:
-            shown = self._with_purchases(self._visible(day, self.start_s, self.end_s))
+            shown = self._with_purchases(self._visible(day))
             unknown = Impressions.concat([unknown, self._known_rows(day)])
             first, last = day * self.day_s, (day + 1) * self.day_s
             tick_of = (shown.session_start_s // self.tick_s).astype(np.int64)
@@ -178,15 +159,16 @@ class Log:
     def _last_day(self) -> int:
         return int(np.ceil(self.as_of_s / self.day_s))
 
-    def _selected(self, rows: Impressions, start_s: float, end_s: float) -> NDArray[np.bool_]:
+    def selects(self, rows: Impressions) -> NDArray[np.bool_]:
+        """Return which rows [N] the view shows: tick inside its range, shown by `as_of_s`."""
         tick_start_s = rows.session_start_s // self.tick_s * self.tick_s
-        inside = (tick_start_s >= start_s) & (tick_start_s < end_s)
+        inside = (tick_start_s >= self.start_s) & (tick_start_s < self.end_s)
         return inside & (rows.time_s <= self.as_of_s)
 
-    def _visible(self, day: int, start_s: float, end_s: float) -> Impressions:
+    def _visible(self, day: int) -> Impressions:
         """Rows of a day's sessions as they looked at `as_of_s`."""
-        rows = self._read_day("impressions", day, Impressions)
-        rows = rows.take(self._selected(rows, start_s, end_s))
+        rows = self.read_day("impressions", day, Impressions)
+        rows = rows.take(self.selects(rows))
         open_ = rows.known_s > self.as_of_s
         if not open_.any():
             return rows
@@ -197,7 +179,7 @@ class Log:
 
     def _known_rows(self, day: int) -> Impressions:
         """Rows of a day's sessions whose feedback is complete at `as_of_s`."""
-        rows = self._read_day("impressions", day, Impressions)
+        rows = self.read_day("impressions", day, Impressions)
         return rows.take(rows.known_s <= self.as_of_s)
 
     def _day_purchases(self, day: int) -> Purchases:
@@ -219,7 +201,7 @@ class Log:
         purchase_s[row[same]] = bought.event_s[event[same]]
         return replace(rows, purchase_s=purchase_s)
 
-    def _read_day(self, table: str, day: int, kind: type[D]) -> D:
+    def read_day(self, table: str, day: int, kind: type[D]) -> D:
         """Read a day's rows of all scenarios, in the order of request and position."""
         parts = []
         for code, scenario in enumerate(SCENARIOS):

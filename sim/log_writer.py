@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from sim.log import MANIFEST, VERSION, LogError, read_manifest
 from sim.schedule import SLOT_S
-from sim.schema import SCENARIOS
+from sim.schema import DAY_S, SCENARIOS
 from sim.tables import entity_tables, to_table, write_table
-from sim.world import DAY_S, TICK_S, DayRecord, State
+from sim.world import DayRecord, State
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class LogIdentity:
     world: str
     seed: int
     days: int
+    tick_s: float
 
 
 class LogWriter:
@@ -109,7 +110,7 @@ class LogWriter:
             "seed": self.identity.seed,
             "days": self.identity.days,
             "days_written": 0,
-            "tick_s": TICK_S,
+            "tick_s": self.identity.tick_s,
             "day_s": DAY_S,
             "impressions": 0,
             "purchases": 0,

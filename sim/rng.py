@@ -16,10 +16,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MULTIPLIER_0 = np.uint64(0xD2511F53)
-_MULTIPLIER_1 = np.uint64(0xCD9E8D57)
-_WEYL_0 = 0x9E3779B9
-_WEYL_1 = 0xBB67AE85
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+_WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
@@ -59,25 +57,24 @@ def philox4x32(
 
     Source: Salmon et al., SC 2011, section 4.3; known-answer vectors of Random123.
     """
-    words = np.broadcast_arrays(*(np.asarray(c, dtype=np.uint64) for c in counter))
-    x0, x1, x2, x3 = (w.copy() for w in words)
-    product_0, product_1 = np.empty_like(x0), np.empty_like(x0)
-    key_0, key_1 = key
-    for _ in range(_ROUNDS):
-        np.multiply(x0, _MULTIPLIER_0, out=product_0)
-        np.multiply(x2, _MULTIPLIER_1, out=product_1)
-        # x0' = hi(p1) ^ x1 ^ k0, x1' = lo(p1), x2' = hi(p0) ^ x3 ^ k1, x3' = lo(p0)
-        np.right_shift(product_1, _SHIFT, out=x0)
-        x0 ^= x1
-        x0 ^= np.uint64(key_0)
-        np.bitwise_and(product_1, _LOW, out=x1)
-        np.right_shift(product_0, _SHIFT, out=x2)
-        x2 ^= x3
-        x2 ^= np.uint64(key_1)
-        np.bitwise_and(product_0, _LOW, out=x3)
-        key_0 = (key_0 + _WEYL_0) & 0xFFFFFFFF
-        key_1 = (key_1 + _WEYL_1) & 0xFFFFFFFF
-    return np.stack([x0, x1, x2, x3]).astype(np.uint32)
+    shape = np.broadcast_shapes(*(np.shape(c) for c in counter))
+    # rows (x0, x2) and (x1, x3): one call acts on both halves of a round
+    left, right = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
+    left[0], right[0], left[1], right[1] = counter
+    pair = (2,) + (1,) * len(shape)
+    multiplier = _MULTIPLIERS.reshape(pair)
+    product = np.empty_like(left)
+    weyl = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * _WEYL
+    for round_key in (np.array(key, np.uint64) + weyl) & _LOW:
+        np.multiply(left, multiplier, out=product)
+        # x0' = hi(p2) ^ x1 ^ k0, x2' = hi(p0) ^ x3 ^ k1, x1' = lo(p2), x3' = lo(p0)
+        np.right_shift(product[::-1], _SHIFT, out=left)
+        left ^= right
+        left ^= round_key.reshape(pair)
+        np.bitwise_and(product[::-1], _LOW, out=right)
+    words = np.empty((4, *shape), np.uint32)
+    words[::2], words[1::2] = left, right
+    return words
 
 
 def uniforms(

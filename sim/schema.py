@@ -41,6 +41,8 @@ WATCH_CAP_S = 600.0
 """Cap of the watch-time utility. Source: valuable actions usually need more than 10 minutes of
 watching (LiveForesighter, arXiv 2502.06557)."""
 
+DAY_S = 86400.0
+
 PAD = -1
 """Fills unused candidate and slate cells, and `refer_id` where there is no refer."""
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from sim.config import ConfigError, WorldConfig
 from sim.log import VERSION, Log
 from sim.log_writer import LogIdentity, LogWriter
-from sim.schema import Ranker
-from sim.world import DAY_S, TICK_S, World
+from sim.schema import DAY_S, Ranker
+from sim.world import World
 
 
 def simulate(
@@ -44,13 +44,15 @@ def simulate(
     """
     if not 1 <= days <= 3650:
         raise ConfigError(f"days = {days}; allowed: an integer in [1, 3650]")
-    identity = LogIdentity(log_digest(config, seed, days, ranker_name), config.name, seed, days)
+    identity = LogIdentity(
+        log_digest(config, seed, days, ranker_name), config.name, seed, days, config.tick_s
+    )
     writer = LogWriter(folder, identity)
     if writer.complete:
         return Log.open(folder)
     if writer.next_day:
         written_s = writer.next_day * DAY_S
-        for tick in Log(folder, 0.0, written_s, written_s, TICK_S, DAY_S).ticks():
+        for tick in Log(folder, 0.0, written_s, written_s, config.tick_s, DAY_S).ticks():
             ranker.observe(tick.known, tick.purchases, tick.now_s)
     world = World(config, seed, writer.last_state())
     for record in world.run(ranker, days - writer.next_day, chunks=chunks):
@@ -62,5 +64,5 @@ def simulate(
 
 def log_digest(config: WorldConfig, seed: int, days: int, ranker_name: str) -> str:
     """Return the digest (hex) that names a log: everything that decides its bytes."""
-    text = repr((VERSION, TICK_S, config, seed, days, ranker_name))
+    text = repr((VERSION, config, seed, days, ranker_name))
     return hashlib.sha256(text.encode()).hexdigest()

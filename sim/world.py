@@ -21,16 +21,10 @@ from sim.response import Response
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, reference_response, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Ranker
+from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Ranker
 from sim.session import Shown, Walk
 from sim.swipe import swipe
 from sim.truth import TruthRows
-
-TICK_S = 3600.0
-"""Users interact only through what was known at the start of the tick."""
-
-TICKS_PER_DAY = round(86400 / TICK_S)
-DAY_S = 86400.0
 
 R = TypeVar("R", Relations, Impressions, Purchases)
 
@@ -144,18 +138,19 @@ class World:
 
     def _run_day(self, ranker: Ranker, chunks: int) -> DayRecord:
         day, start_s = self.state.day, self.state.day * DAY_S
+        tick_s = self.config.tick_s
         scene = self.scene(day)
         catalogue = self.population.catalogue()
         sessions = self.sessions(day)
-        tick_of = ((sessions.start_s - start_s) // TICK_S).astype(np.int64)
-        bounds = np.searchsorted(tick_of, np.arange(TICKS_PER_DAY + 1))
+        tick_of = ((sessions.start_s - start_s) // tick_s).astype(np.int64)
+        bounds = np.searchsorted(tick_of, np.arange(self.config.ticks_per_day + 1))
         relations, unknown, pending = (
             self.state.relations, self.state.unknown, self.state.pending
         )  # fmt: skip
         done: list[TickOutcome] = []
         happened: list[Purchases] = []
-        for tick in range(TICKS_PER_DAY):
-            now_s = start_s + tick * TICK_S
+        for tick in range(self.config.ticks_per_day):
+            now_s = start_s + tick * tick_s
             # 1. the platform learns what became known during the last tick
             known = unknown.known_s <= now_s
             bought = pending.event_s <= now_s

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies.blocks.towers import uniform
 from policies.target_graph import TargetGraph
 
 
@@ -16,8 +15,8 @@ class BayesianRelation(nn.Module):
 
     Children read their parents' hidden vectors and not their labels, so one pass gives all
     targets, and the factorisation P(t | x) = prod_k P(t_k | parents, x) is soft: nothing enforces
-    p_child <= p_parent. Source: DBMTL (arXiv 1902.09154); relation layer as in reference
-    implementations, roots included.
+    p_child <= p_parent. W_k is kept as one block for u_k and one for each parent. Source: DBMTL
+    (arXiv 1902.09154).
 
     Args:
         graph: the target graph; tower k belongs to graph.targets[k].
@@ -29,24 +28,21 @@ class BayesianRelation(nn.Module):
         """Draw the weights; each target's fan-in counts its parents."""
         super().__init__()
         self.graph = graph
-        self.width = width
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for parents in graph.parents:
-            fan_in = n_in + width * len(parents)
-            self.weights.append((torch.rand(fan_in, width) * 2.0 - 1.0) * fan_in**-0.5)
-            self.biases.append(torch.zeros(width))
+        fan_in = [n_in + width * len(parents) for parents in graph.parents]
+        edges = [k for k, parents in enumerate(graph.parents) for _ in parents]
+        own: list[Tensor] = [uniform(width, n_in, fan_in=f) for f in fan_in]
+        self.own = nn.Parameter(torch.stack(own))
+        self.bias = nn.Parameter(torch.zeros(len(graph.targets), width, 1))
+        blocks: list[Tensor] = [uniform(width, width, fan_in=fan_in[k]) for k in edges]
+        self.edge = nn.Parameter(torch.stack(blocks)) if blocks else None
 
-    def forward(self, u: Sequence[Tensor]) -> list[Tensor]:
-        """Return r_k [N, width] for u_k [N, n_in], both in the order of graph.targets."""
+    def forward(self, u: Tensor) -> list[Tensor]:
+        """Return r_k [width, N] for u [T, n_in, N], in the order of graph.targets."""
+        own = torch.baddbmm(self.bias, self.own, u).unbind(0)
+        edges = iter(self.edge.unbind(0) if self.edge is not None else ())
         r: list[Tensor] = []
-        for u_k, parents, weight, bias in zip(
-            u, self.graph.parents, self.weights, self.biases, strict=True
-        ):
-            parts = [u_k.shape[1]] + [self.width] * len(parents)
-            own, *rest = torch.split(weight, parts)
-            total = torch.addmm(bias, u_k, own)
-            for p, part in zip(parents, rest, strict=True):
-                total = torch.addmm(total, r[p], part)
-            r.append(functional.relu(total, inplace=True))
+        for total, parents in zip(own, self.graph.parents, strict=True):
+            for p in parents:
+                total = torch.addmm(total, next(edges), r[p])
+            r.append(functional.relu(total))
         return r

@@ -1,4 +1,8 @@
-"""One tower per target, all first layers in one product."""
+"""One tower per target, all first layers in one product.
+
+From here on activations are feature-major, [.., width, N]: each target's rows are contiguous, and
+small products over many rows run at the speed of large ones.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def uniform(*shape: int, fan_in: int) -> nn.Parameter:
+    """Return a parameter drawn uniformly within 1 / sqrt(fan_in) of 0."""
+    return nn.Parameter((torch.rand(*shape) * 2.0 - 1.0) * fan_in**-0.5)
 
 
 class TowerBank(nn.Module):
@@ -20,26 +29,23 @@ class TowerBank(nn.Module):
     """
 
     def __init__(self, n_in: int, widths: Sequence[int], n_towers: int) -> None:
-        """Create the layers."""
+        """Draw the weights."""
         super().__init__()
-        self.n_towers = n_towers
-        self.first = nn.Linear(n_in, n_towers * widths[0])
+        self.first = uniform(n_towers * widths[0], n_in, fan_in=n_in)
+        self.bias = nn.Parameter(torch.zeros(n_towers * widths[0], 1))
         shapes = list(pairwise(widths))
-        self.weights = nn.ParameterList(
-            (torch.rand(n_towers, a, b) * 2.0 - 1.0) * a**-0.5 for a, b in shapes
-        )
-        self.biases = nn.ParameterList(torch.zeros(n_towers, 1, b) for _, b in shapes)
+        self.weights = nn.ParameterList(uniform(n_towers, b, a, fan_in=a) for a, b in shapes)
+        self.biases = nn.ParameterList(torch.zeros(n_towers, b, 1) for _, b in shapes)
+        self.n_towers = n_towers
         self.width = widths[-1]
 
-    def forward(self, h: Tensor) -> list[Tensor]:
-        """Return [N, width] for each of the T towers."""
-        u = functional.relu(self.first(h), inplace=True)
-        if len(self.weights) == 0:
-            return list(torch.split(u, self.width, dim=1))
-        deep = u.view(len(h), self.n_towers, -1).transpose(0, 1)
+    def forward(self, h: Tensor) -> Tensor:
+        """Return [T, width, N] for h [N, n_in]."""
+        u = functional.relu(torch.addmm(self.bias, self.first, h.t()), inplace=True)
+        u = u.view(self.n_towers, -1, len(h))
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            deep = functional.relu(torch.baddbmm(bias, deep, weight), inplace=True)
-        return list(deep.unbind(0))
+            u = functional.relu(torch.baddbmm(bias, weight, u), inplace=True)
+        return u
 
 
 class Heads(nn.Module):
@@ -53,10 +59,10 @@ class Heads(nn.Module):
     def __init__(self, n_in: int, base_rates: Tensor) -> None:
         """Draw the weights."""
         super().__init__()
-        self.weight = nn.Parameter((torch.rand(len(base_rates), n_in) * 2.0 - 1.0) * n_in**-0.5)
+        self.weight = uniform(len(base_rates), n_in, fan_in=n_in)
         self.bias = nn.Parameter(torch.logit(base_rates.clamp(1e-6, 1.0 - 1e-6)))
 
-    def forward(self, r: Sequence[Tensor]) -> Tensor:
-        """Return logits [N, T] for T tensors [N, n_in]."""
-        z = [r_k.mv(w_k) for r_k, w_k in zip(r, self.weight, strict=True)]
-        return torch.stack(z, dim=1) + self.bias
+    def forward(self, r: Sequence[Tensor] | Tensor) -> Tensor:
+        """Return logits [N, T] for T tensors [n_in, N]."""
+        z = [w_k @ r_k for w_k, r_k in zip(self.weight.unbind(0), r, strict=True)]
+        return (torch.stack(z) + self.bias[:, None]).t()

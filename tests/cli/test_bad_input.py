@@ -125,13 +125,13 @@ def test_argument_without_value(run, tmp_path) -> None:
 
 @pytest.mark.parametrize("variable", ["SWIPELAB_DEBUG", "HYDRA_FULL_ERROR"])
 def test_traceback_on_request(tmp_path, variable) -> None:
-    command = [sys.executable, "-m", "evaluation", "study", "days=0", f"out={tmp_path}/x"]
-    root = Path(__file__).parents[2]
-    quiet = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert quiet.returncode == 2
-    assert quiet.stderr == "error: days = 0; allowed: an integer in [2, 365]\n"
-    environment = {**os.environ, variable: "1"}
-    loud = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
-    assert loud.returncode != 0
-    assert "Traceback" in loud.stderr
-    assert "ConfigError: days = 0" in loud.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "evaluation", "study", "days=0", f"out={tmp_path}/x"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, variable: "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ConfigError: days = 0" in done.stderr

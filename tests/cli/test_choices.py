@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.overrides import jobs, with_policies
+from evaluation.overrides import composed, jobs, with_policies
 from evaluation.settings import StudySettings, simulate_settings, study_settings
 from policies import registry
 from sim.config import ConfigError, build
@@ -21,8 +21,21 @@ class MyPolicy:
 
 
 @pytest.fixture
+def study(run):
+    """Settings of the one study that the arguments describe, without running the command."""
+
+    def settled(*arguments: str) -> StudySettings:
+        overrides = with_policies(["world=tiny", *arguments], swept=False)
+        registry.register(load=True)
+        (config,) = composed("study", overrides, swept=False)
+        return study_settings(config)
+
+    return settled
+
+
+@pytest.fixture
 def studies(run, monkeypatch):
-    """Settings of the studies that a command would run."""
+    """Settings of the studies that a command runs."""
 
     def collect(*arguments: str) -> list[StudySettings]:
         seen: list[StudySettings] = []
@@ -42,91 +55,91 @@ def studies(run, monkeypatch):
 
 @pytest.mark.parametrize("typed", ["policy=random,oracle", "policy=[random,oracle]"])
 def test_list_is_one_study(studies, typed) -> None:
-    (study,) = studies(typed)
-    assert list(study.policies) == ["random", "oracle", "popularity"]
+    (found,) = studies(typed)
+    assert list(found.policies) == ["random", "oracle", "popularity"]
 
 
-def test_control_in_the_list_keeps_its_place_and_arguments(studies) -> None:
-    (study,) = studies("policy=popularity,random", "policies.popularity.prior=7")
-    assert list(study.policies) == ["popularity", "random"]
-    assert build(study.policies["popularity"]).prior == 7
+def test_control_in_the_list_keeps_its_place_and_arguments(study) -> None:
+    found = study("policy=popularity,random", "policies.popularity.prior=7")
+    assert list(found.policies) == ["popularity", "random"]
+    assert build(found.policies["popularity"]).prior == 7
 
 
-def test_one_policy_against_another_control(studies) -> None:
-    (study,) = studies("policy=recency", "control=random")
-    assert list(study.policies) == ["recency", "random"]
-    assert study.control == "random"
+def test_one_policy_against_another_control(study) -> None:
+    found = study("policy=recency", "control=random")
+    assert list(found.policies) == ["recency", "random"]
+    assert found.control == "random"
 
 
 @pytest.mark.parametrize("flag_first", [True, False])
 def test_comma_with_m_is_a_sweep(studies, flag_first) -> None:
-    typed = ["policy=random,oracle", "seed=0,1"]
+    typed = ["policy=random,oracle", *(["seed=0,1"] if flag_first else [])]
     swept = studies(*(["-m", *typed] if flag_first else [*typed, "-m"]))
-    found = [(next(iter(study.policies)), study.seed) for study in swept]
-    assert found == [("random", 0), ("random", 1), ("oracle", 0), ("oracle", 1)]
-    assert len({study.out for study in swept}) == 4
+    found = [(next(iter(each.policies)), each.seed) for each in swept]
+    seeds = [0, 1] if flag_first else [0]
+    assert found == [(name, seed) for name in ("random", "oracle") for seed in seeds]
+    assert len({each.out for each in swept}) == len(found)
 
 
 def test_sweep_of_lists_with_one_output_folder(studies) -> None:
     swept = studies("-m", "policy=[random,oracle],[recency]", "out=here")
-    assert [list(study.policies) for study in swept] == [
+    assert [list(each.policies) for each in swept] == [
         ["random", "oracle", "popularity"],
         ["recency", "popularity"],
     ]
-    assert {study.out.parent for study in swept} == {Path("here")}
+    assert {each.out.parent for each in swept} == {Path("here")}
 
 
-def test_output_folder_follows_the_config(studies) -> None:
-    (first,) = studies("policy=random")
-    (again,) = studies("policy=random", "workers=1", "work=elsewhere")
-    (other,) = studies("policy=random", "days=3")
+def test_output_folder_follows_the_config(study) -> None:
+    first = study("policy=random")
+    again = study("policy=random", "workers=1", "work=elsewhere")
+    other = study("policy=random", "days=3")
     assert first.out == again.out
     assert first.out != other.out
     assert first.out.parts[:2] == ("outputs", "study")
-    assert studies("out=here")[0].out == Path("here")
+    assert study("out=here").out == Path("here")
 
 
-def test_preset_can_be_overridden(studies) -> None:
-    (study,) = studies("experiment=smoke", "days=4", "policy=recency")
-    assert (study.name, study.days) == ("smoke", 4)
-    assert list(study.policies) == ["recency", "popularity"]
+def test_preset_can_be_overridden(study) -> None:
+    found = study("experiment=smoke", "days=4", "policy=recency")
+    assert (found.name, found.days) == ("smoke", 4)
+    assert list(found.policies) == ["recency", "popularity"]
 
 
-def test_experiments_compose(studies) -> None:
+def test_experiments_compose(study) -> None:
     folder = Path(__file__).parents[2] / "conf/experiment"
     for path in sorted(folder.glob("*.yaml")):
-        (study,) = studies(f"experiment={path.stem}")
-        assert study.name == path.stem
+        assert study(f"experiment={path.stem}").name == path.stem
 
 
-def test_settings_are_typed_and_complete(studies) -> None:
-    (study,) = studies("ks=[10,5,5]", "seed=3")
-    assert study.world.name == "tiny"
-    assert (study.ks, study.seed) == ((5, 10), 3)
-    assert study.objective == study.world.objective
-    assert build(study.logging.policy).prior > 0
-    assert "${" not in study.config_yaml
-    assert study.simulation.days == study.days
+def test_settings_are_typed_and_complete(study) -> None:
+    found = study("ks=[10,5,5]", "seed=3")
+    assert found.world.name == "tiny"
+    assert (found.ks, found.seed) == ((5, 10), 3)
+    assert found.objective == found.world.objective
+    assert build(found.logging.policy).prior > 0
+    assert "${" not in found.config_yaml
+    assert found.simulation.days == found.days
 
 
 def test_class_by_name(studies, tmp_path) -> None:
     (tmp_path / "choice_module.py").write_text(MINE)
-    (study,) = studies("policy=random,choice_module:MyPolicy", "policies.my_policy.bias=9")
-    assert list(study.policies) == ["random", "my_policy", "popularity"]
-    policy = build(study.policies["my_policy"])
+    (found,) = studies("policy=random,choice_module:MyPolicy", "policies.my_policy.bias=9")
+    assert list(found.policies) == ["random", "my_policy", "popularity"]
+    policy = build(found.policies["my_policy"])
     assert (policy.bias, tuple(policy.sizes)) == (9, (8, 4))
 
 
 def test_class_in_a_sweep(studies, tmp_path) -> None:
     (tmp_path / "sweep_module.py").write_text(MINE)
     swept = studies("-m", "policy=random,sweep_module:MyPolicy")
-    assert [next(iter(study.policies)) for study in swept] == ["random", "my_policy"]
+    assert [next(iter(each.policies)) for each in swept] == ["random", "my_policy"]
 
 
 def test_class_by_target(studies, tmp_path) -> None:
     (tmp_path / "target_module.py").write_text(MINE)
-    (study,) = studies("policy=random", "+policies.mine._target_=target_module.MyPolicy")
-    assert build(study.policies["mine"]).bias == 1.0
+    (found,) = studies("policy=random", "+policies.mine._target_=target_module.MyPolicy")
+    assert build(found.policies["mine"]).bias == 1.0
 
 
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: str, point: str) -> None:
@@ -138,12 +151,14 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: str, po
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_entry_point_is_an_option_like_any_other(studies, run, tmp_path, monkeypatch) -> None:
+def test_entry_point_is_an_option_like_any_other(
+    studies, study, run, tmp_path, monkeypatch
+) -> None:
     (tmp_path / "acme_module.py").write_text(MINE)
     offer(tmp_path, monkeypatch, "acme", "acme = acme_module:MyPolicy")
-    (study,) = studies("policy=acme,random", "policies.acme.bias=9")
-    assert build(study.policies["acme"]).bias == 9
-    assert [study.control for study in studies("control=acme")] == ["acme"]
+    (found,) = studies("policy=acme,random", "policies.acme.bias=9")
+    assert build(found.policies["acme"]).bias == 9
+    assert study("control=acme").control == "acme"
     code, printed, _ = run("study", "--help")
     assert code == 0
     assert "policy: acme, " in printed
@@ -161,9 +176,9 @@ def test_entry_point_with_a_taken_name_is_refused(run, tmp_path, monkeypatch) ->
     )
 
 
-def test_broken_entry_point_harms_only_its_users(studies, run, tmp_path, monkeypatch) -> None:
+def test_broken_entry_point_harms_only_its_users(study, run, tmp_path, monkeypatch) -> None:
     offer(tmp_path, monkeypatch, "acme", "acme = no_such_module:MyPolicy")
-    assert studies("policy=random")
+    assert study("policy=random")
     code, _, complaint = run("study", "policy=acme")
     assert code == 2
     assert "no_such_module" in complaint

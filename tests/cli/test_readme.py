@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def plug_in() -> str:
     """The code block that the README saves as my_policy.py."""
-    (code,) = re.findall(r"```python\n(# my_policy\.py\n.*?)```", README, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     return code
 
 

@@ -1,4 +1,4 @@
-"""Hand-made impressions and purchases for tests that need no world."""
+"""Hand-made records for tests that need no world."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.schema import Impressions, Purchases
+from sim.schema import Catalogue, Impressions, Purchases, Requests, Supply
 
 _TYPES = {f.name: str(f.type).partition("np.")[2].rstrip("]") for f in fields(Impressions)}
 _DEFAULTS = {"purchase_s": np.nan, "propensity": 1.0, "refer_id": -1}
@@ -37,4 +37,31 @@ def purchases_of(shown: Impressions, rows: list[int], amount_cny: list[float]) -
         product_id=shown.product_id[rows],
         scenario=shown.scenario[rows],
         amount_cny=np.array(amount_cny, dtype=np.float32),
+    )
+
+
+def requests(
+    first: Impressions, candidate_id: NDArray[np.int32], mask: NDArray[np.bool_] | None = None
+) -> Requests:
+    """Return one request per row of `first` with its own candidates [B, C]; nine users exist."""
+    none = np.zeros(0)
+    catalogue = Catalogue(*(np.zeros(9, np.int8),) * 5, *(none,) * 7)  # type: ignore[arg-type]
+    shape = candidate_id.shape
+    return Requests(
+        request_id=first.request_id,
+        session_id=first.session_id,
+        user_id=first.user_id,
+        scenario=first.scenario,
+        entry=first.entry,
+        time_s=first.time_s,
+        session_start_s=first.session_start_s,
+        step=first.step,
+        refer_id=first.refer_id,
+        refer_watch_s=first.refer_watch_s,
+        mask=np.ones(shape, np.bool_) if mask is None else mask,
+        row=np.arange(len(first), dtype=np.int32),
+        supply=Supply(
+            candidate_id, candidate_id, candidate_id.astype(np.int64), np.zeros(shape)
+        ),
+        catalogue=catalogue,
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
+from policies.oracle import Oracle
+from policies.rank import Exploration, PolicyError, Server
 from sim.config import ConfigError
-from sim.schema import PAD
+from sim.schema import PAD, Requests
+from sim.truth import RequestTruth
 from tests.policies.planted import impressions, log, no_purchases, requests
 
 CONTEXT = FitContext()
@@ -76,6 +81,29 @@ def test_popularity_survives_a_restart(tmp_path: Path) -> None:
     for one in (policy, back):
         one.observe(impressions([1], [False], [8500.0]), no_purchases(), 9000.0)
     assert (policy.score(batch) == back.score(batch)).all()
+
+
+class Truth:
+    """Stands for the true state: streamers of high id are worth more."""
+
+    def __init__(self, batch: Requests) -> None:
+        self.batch = batch
+
+    def value(self) -> NDArray[np.float64]:
+        return self.batch.candidate_id.astype(np.float64)
+
+
+def test_the_oracle_is_served_the_truth_and_refuses_to_guess() -> None:
+    batch, u = requests([[3, 7, 5, PAD], [1, PAD, 2, PAD]]), np.full((2, 2), 0.5)
+    server = Server(Oracle().fit(log(impressions([], [], []), 3600.0), CONTEXT), Exploration())
+    assert server.needs_truth
+    assert not Server(Random(), Exploration()).needs_truth
+    slate = server.rank(batch, 2, u, cast("RequestTruth", Truth(batch)))
+    assert slate.column.tolist() == [[1, 2], [2, 0]]
+    with pytest.raises(PolicyError, match=r"Oracle is privileged: needs `truth`, got None"):
+        server.rank(batch, 2, u, None)
+    with pytest.raises(PolicyError, match="Oracle is privileged"):
+        Oracle().score(batch)
 
 
 @pytest.mark.parametrize(("half_life_s", "prior"), [(0.0, 1.0), (float("inf"), 1.0), (9.0, -1.0)])

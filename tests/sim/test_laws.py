@@ -1,0 +1,89 @@
+"""Every law against its closed form."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, lognorm
+from scipy.stats import poisson as poisson_law
+
+from sim.arrivals import MAX_SESSIONS, hour_of_day, poisson
+from sim.delay import DelayLaw
+from sim.rng import Purpose, uniforms
+from sim.watch import draw_watch_s, expected_watch_s, stay_classes
+from tests.sim.worlds import config
+
+N = 60_000
+U = uniforms(11, Purpose.CALIBRATION, np.arange(N))
+WATCH = config().watch
+DELAY = config().delay
+
+
+@pytest.mark.parametrize("engaged", [True, False])
+@pytest.mark.parametrize("satisfaction", [-1.0, 0.0, 1.5])
+def test_watch_is_a_truncated_lognormal(engaged, satisfaction):
+    """Bounces stay below the cap, engaged stays above, each with the truncated log-normal cdf."""
+    g = WATCH.satisfaction_gain * satisfaction
+    median = WATCH.engaged_median_s if engaged else WATCH.bounce_median_s
+    sigma = WATCH.engaged_log_sigma if engaged else WATCH.bounce_log_sigma
+    law = lognorm(sigma, scale=median * np.exp(g))
+    cap = law.cdf(WATCH.bounce_cap_s)
+    watch_s = draw_watch_s(WATCH, np.full(N, engaged), np.full(N, satisfaction), U[0])
+
+    def cdf(x):
+        below = law.cdf(x)
+        return (below - cap) / (1 - cap) if engaged else below / cap
+
+    assert kstest(watch_s, cdf).pvalue > 1e-3
+    assert (watch_s >= WATCH.bounce_cap_s * (1 - 1e-9)).all() == engaged
+
+
+@pytest.mark.parametrize("remaining_s", [5.0, 30.0, 300.0, 1e6])
+def test_cut_stays_have_the_stated_classes_and_mean(remaining_s):
+    """P(short, view, long) and E[min(watch, cut)] equal frequencies of drawn, cut stays."""
+    p_engaged, satisfaction = 0.3, 0.7
+    drawn = draw_watch_s(WATCH, U[0] < p_engaged, np.full(N, satisfaction), U[1])
+    watch_s = np.minimum(drawn, remaining_s)
+    one = np.array([satisfaction]), np.array([remaining_s])
+    classes = stay_classes(WATCH, np.array([p_engaged]), *one)
+    cap = WATCH.bounce_cap_s
+    found = [(watch_s < 10), (watch_s >= 10) & (watch_s < cap), watch_s >= cap]
+    for p, hits in zip(classes, found, strict=True):
+        assert abs(hits.mean() - p[0]) < 4 * np.sqrt(0.25 / N)
+    cut = np.minimum(watch_s, 600.0)
+    mean = expected_watch_s(WATCH, np.array([p_engaged]), one[0], np.minimum(one[1], 600.0))
+    assert abs(cut.mean() - mean[0]) < 4 * cut.std() / np.sqrt(N) + 1e-9
+
+
+def test_delay_passes_the_published_quantiles():
+    """35 % of conversions within 1 h, 50 % within 24 h, all within 30 days (Chapelle 2014)."""
+    law = DelayLaw.of(DELAY, np.zeros(1), np.zeros(1))
+    assert law.cdf(3600.0)[0] == pytest.approx(0.35, abs=0.01)
+    assert law.cdf(86400.0)[0] == pytest.approx(0.50, abs=0.01)
+    assert law.cdf(30 * 86400.0)[0] == pytest.approx(1.0)
+    assert law.cdf(0.0)[0] == 0.0
+
+
+@pytest.mark.parametrize(("intent", "log_price"), [(0.0, 0.0), (1.5, 1.0), (-2.0, -1.0)])
+def test_drawn_delays_follow_their_cdf(intent, log_price):
+    """Kolmogorov-Smirnov against the closed form, for eager and hesitant, cheap and dear."""
+    law = DelayLaw.of(DELAY, np.full(N, intent), np.full(N, log_price))
+    one = DelayLaw.of(DELAY, np.array([intent]), np.array([log_price]))
+    delay_s = law.draw(U[0], U[1])
+    assert delay_s.max() <= law.horizon_s
+    assert kstest(delay_s, lambda t: one.cdf(t)).pvalue > 1e-3
+
+
+def test_session_counts_are_poisson():
+    """Frequencies equal the Poisson law, with what is beyond the cut at the cut."""
+    for rate in (0.3, 2.0):
+        count = poisson(np.full(N, rate), U[2])
+        for k in range(MAX_SESSIONS + 1):
+            p = poisson_law.pmf(k, rate) if k < MAX_SESSIONS else poisson_law.sf(k - 1, rate)
+            assert abs((count == k).mean() - p) < 4.5 * np.sqrt(p * (1 - p) / N) + 1e-9
+
+
+def test_hours_follow_the_weights():
+    """The hour of a start has the stated frequencies."""
+    weights = np.array(config().population.hour_weights, float)
+    hour = hour_of_day(weights, U[3])
+    found = np.histogram(hour, bins=np.arange(25))[0] / N
+    np.testing.assert_allclose(found, weights / weights.sum(), atol=4.5 * np.sqrt(0.25 / N))

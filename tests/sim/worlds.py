@@ -1,0 +1,60 @@
+"""Worlds and logs that the tests of the world share."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from policies import Exploration, Server
+from policies.contract import FitContext
+from policies.heuristics import Popularity, Random, Recency
+from policies.oracle import Oracle
+from sim.config import WorldConfig, build
+from sim.log import Log
+from sim.schema import DAY_S
+from sim.world import DayRecord, World
+
+TICK_S = 4 * 3600.0
+"""Length of a tick of the tiny world."""
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@cache
+def config(name: str = "tiny", **dials: float) -> WorldConfig:
+    """Return a preset; dials are dotted paths with `__` for the dot."""
+    root = OmegaConf.create(
+        {
+            "objective": OmegaConf.load(CONF / "objective" / "default.yaml"),
+            "world": OmegaConf.load(CONF / "world" / f"{name}.yaml"),
+        }
+    )
+    for path, value in dials.items():
+        OmegaConf.update(root.world, path.replace("__", "."), value)
+    built: WorldConfig = build(root.world)
+    return built
+
+
+def server(name: str, eps: float | None = None) -> Server:
+    """Return a fresh ranker of a policy that needs no training."""
+    kinds = {"random": Random, "popularity": Popularity, "recency": Recency, "oracle": Oracle}
+    policy = kinds[name]().fit(Log.nothing(TICK_S, DAY_S), FitContext())
+    if eps is None:
+        return Server(policy, Exploration())
+    return Server(policy, Exploration(kind="epsilon", eps=eps))
+
+
+def run(world: World, name: str, days: int, **options: int) -> list[DayRecord]:
+    """Run a world under a policy."""
+    return list(world.run(server(name), days, **options))
+
+
+def same(a: object, b: object) -> bool:
+    """Return whether two records hold the same bytes in every column."""
+    return all(
+        np.array_equal(getattr(a, f), getattr(b, f), equal_nan=getattr(a, f).dtype.kind == "f")
+        for f in a.__dataclass_fields__  # type: ignore[attr-defined]
+    )
