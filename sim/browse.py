@@ -22,11 +22,11 @@ def browse(walk: Walk, sessions: Sessions, scenario: int) -> list[Shown]:
     interest = walk.scene.interests["attention"][scenario, sessions.user_id]
     fatigue = np.zeros_like(interest)
     now = sessions.start_s.copy()
-    seen = np.full((n, rules.max_steps * k), PAD, np.int32)
+    seen = np.full((n, settings.max_requests * k), PAD, np.int32)
     examined = settings.examination_decay ** np.arange(k)
     pages: list[Shown] = []
     active = np.arange(n)
-    for step in range(rules.max_steps):
+    for step in range(settings.max_requests):
         minds = walk.minds(sessions, active, interest[active], fatigue[active])
         requests = walk.requests(
             sessions.take(active), scenario, now[active], step, seen[active, : step * k]

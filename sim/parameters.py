@@ -126,6 +126,8 @@ class ScenarioConfig:
     over random pairs."""
     patience: float
     """Intercept of the logit to go on after a page or swipe."""
+    max_requests: int
+    """Pages or swipes of a session, at most."""
     examination_decay: float
     """Position-based model: card at position k is examined with probability decay ** k."""
 
@@ -139,6 +141,7 @@ class ScenarioConfig:
             require(self, "base_click", 0.001, 0.95)
         require(self, "base_engaged_stay", 0.001, 0.95)
         require(self, "patience", -5.0, 10.0)
+        require(self, "max_requests", 1, 200)
         require(self, "examination_decay", 0.1, 1.0)
 
 
@@ -168,7 +171,6 @@ class SessionConfig:
     """Effect of satisfaction in [-1, 1] on the logit to go on."""
     patience_decay: float
     """Loss of the logit per step."""
-    max_steps: int
     max_session_s: float
     glance_s: float
     """Seconds spent per card of a page, and between two swipes."""
@@ -192,7 +194,6 @@ class SessionConfig:
         require(self, "patience_sigma", 0.0, 5.0)
         require(self, "patience_gain", 0.0, 10.0)
         require(self, "patience_decay", 0.0, 5.0)
-        require(self, "max_steps", 1, 200)
         require(self, "max_session_s", 60.0, 14400.0)
         require(self, "glance_s", 0.0, 60.0)
 

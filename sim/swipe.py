@@ -22,11 +22,12 @@ _GLIMPSED = 8
 def swipe(walk: Walk, sessions: Sessions, scenario: int) -> list[Shown]:
     """Run full-screen swipe sessions; each watched room becomes the next refer."""
     scene, rules = walk.scene, walk.scene.config.session
+    last = scene.config.scenarios[scenario].max_requests
     n = len(sessions)
     long_term = scene.interests["attention"][scenario, sessions.user_id]
     fatigue = np.zeros_like(long_term)
     now = sessions.start_s.copy()
-    seen = np.full((n, rules.max_steps + 1), PAD, np.int32)
+    seen = np.full((n, last + 1), PAD, np.int32)
     refer = _enter(walk, sessions, scenario, long_term)
     refer_watch = np.zeros(n, np.float32)
     active = np.flatnonzero(refer >= 0)
@@ -39,7 +40,7 @@ def swipe(walk: Walk, sessions: Sessions, scenario: int) -> list[Shown]:
     active = active[now[active] < sessions.deadline_s[active]]
     steps: list[Shown] = []
     ahead = np.zeros((2, n, _STEPS_AT_ONCE))
-    for step in range(rules.max_steps):
+    for step in range(last):
         if not len(active):
             break
         if step % _STEPS_AT_ONCE == 0:
