@@ -1,8 +1,8 @@
 # `make run` and `make test` need Python 3.11, pip >= 22.3, make and git; they set up the rest.
 PYTHON ?= python3.11
 VENV ?= .venv
-# A CPU build is enough. Where the default index serves a large CUDA build, point pip elsewhere:
-#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu TORCH=torch==2.13.0+cpu make setup
+# A CPU build is enough. Where the default index serves a large CUDA build, point pip at an index of
+# CPU builds by its own environment variables, and name the build by TORCH.
 TORCH ?= torch==2.13.0
 ARGS ?=
 

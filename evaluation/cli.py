@@ -232,6 +232,7 @@ def _leaderboard(rest: list[str]) -> int:
 
 
 def _check(rest: list[str]) -> int:
+    from evaluation.overrides import composed
     from policies import registry
     from policies.checks import CheckError, check_policy
     from sim.config import ConfigError, build
@@ -239,7 +240,10 @@ def _check(rest: list[str]) -> int:
     if len(rest) != 1:
         raise ConfigError(f"check arguments {rest}; allowed: one module:Class or policy name")
     (name,) = rest
-    node = registry.node(registry.add(name) if ":" in name else name)
+    registry.register(load=True)
+    chosen = registry.add(name) if ":" in name else name
+    (config,) = composed("study", [f"policy=[{chosen}]"], swept=False)
+    node = config.policies[chosen]
     registry.check_node(name, node)
 
     def policy() -> object:

@@ -28,8 +28,8 @@ from policies.rank import Exploration, Server
 from sim.config import WorldConfig, build
 from sim.log import Log
 from sim.log_writer import LogIdentity, LogWriter
-from sim.schema import PAD, Catalogue, Impressions, Purchases, Requests, Supply
-from sim.world import DAY_S, World
+from sim.schema import DAY_S, PAD, Catalogue, Impressions, Purchases, Requests, Supply
+from sim.world import World
 
 TOLERANCE = 1e-5
 """Largest difference of scores that may come from the order of floating-point sums, relative to
@@ -332,14 +332,14 @@ def planted_stage() -> Stage:
     first = next(world.run(Server(Random(), Exploration()), 1))
     logs = []
     for name, ranker in (("log", Recency()), ("twin", _Oldest())):
-        writer = LogWriter(_folder() / name, LogIdentity(name, "tiny", SEED, 2))
+        writer = LogWriter(_folder() / name, _identity(name, world))
         writer.write(first, world.state)
         fork = world.fork()
         writer.write(next(fork.run(Server(ranker, Exploration()), 1)), fork.state)
         logs.append(Log.open(_folder() / name))
     whole, twin = logs
     ticks = list(whole.between(DAY_S, 2 * DAY_S).ticks())
-    evening, _, _ = ticks[20].requests()
+    evening, _, _ = ticks[-1].requests()
     return Stage(
         log=whole.as_of(DAY_S),
         twin=twin.as_of(DAY_S),
@@ -349,6 +349,10 @@ def planted_stage() -> Stage:
         later_purchases=ticks[1].purchases,
         later_s=ticks[1].now_s,
     )
+
+
+def _identity(name: str, world: World) -> LogIdentity:
+    return LogIdentity(name, world.config.name, SEED, 2, world.config.tick_s)
 
 
 class _Oldest(Recency):

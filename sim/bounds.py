@@ -25,7 +25,5 @@ def require(owner: object, field: str, low: float, high: float) -> None:
 def require_length(owner: object, field: str, length: int) -> None:
     """Raise `ConfigError` unless the sequence `owner.field` has `length` entries."""
     value = getattr(owner, field)
-    if len(value) != length:
-        raise ConfigError(
-            f"{type(owner).__name__}.{field} = {list(value)!r}; allowed: {length} values"
-        )
+    if not isinstance(value, list | tuple) or len(value) != length:
+        raise ConfigError(f"{type(owner).__name__}.{field} = {value!r}; allowed: {length} values")

@@ -130,6 +130,4 @@ def build(node: Any) -> Any:
         cause = error.__cause__
         while cause is not None and cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, ConfigError):
-            raise ConfigError(str(cause)) from error
-        raise ConfigError(str(error).strip().splitlines()[0]) from error
+        raise ConfigError(" ".join(str(cause or error).split())) from error

@@ -72,9 +72,9 @@ def weights(network: nn.Module) -> Tensor:
 def test_it_learns_and_never_trains_on_the_held_out_end() -> None:
     network = linear()
     task = Regression(network)
-    record = TRAINER.run(network, task, FitContext(), "train")
+    record = replace(TRAINER, learning_rate=0.2).run(network, task, FitContext(), "train")
     assert record.steps == 3 * 13
-    assert record.valid_loss < 0.5
+    assert record.valid_loss < 0.2
     seen = torch.cat(task.seen)
     assert int(seen.max()) == 399
     assert torch.equal(torch.sort(seen[:400]).values, torch.arange(400))
@@ -155,7 +155,7 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     record = wild.run(network, Regression(network), FitContext(), "train")
     assert record.steps < 30 * 13
     task = Regression(network)
-    valid = float(task.loss(torch.arange(400, 500), generator(0), False))
+    valid = float(task.loss(torch.arange(400, 500), generator(0), False).detach())
     assert valid == pytest.approx(record.valid_loss, rel=1e-5)
 
 

@@ -47,7 +47,7 @@ def test_uniform():
 
 
 def test_streams_are_independent():
-    """Purposes, seeds, lanes and neighbouring addresses are uncorrelated; a 2-d chi-square holds."""
+    """Purposes, seeds, lanes, neighbours: no correlation, and 2-d counts pass a chi-square."""
     n = np.arange(20_000)
     base = uniforms(0, Purpose.OUTCOME, n)
     others = [

@@ -56,7 +56,7 @@ def test_room_ids_are_fresh_and_days_agree():
 
 
 def test_published_room_figures():
-    """1.22 rooms a streamer-day, median length 134 min (KuaiLive; uncut windows, ten-minute slots)."""
+    """1.22 rooms a streamer-day of median length 134 min (KuaiLive), before cuts."""
     world = World(config(population__n_streamers=4000), 9)
     rooms = rooms_of_day(world.config.schedule, world.population.streamers, 0, 9)
     present = (world.population.streamers.joined_day == 0).sum()
