@@ -12,7 +12,7 @@ TESTS := $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run sweep report test test-slow lint type check clean
+.PHONY: help setup run sweep report bench test test-slow lint type check clean
 
 help: ## show this
 	@echo "make TARGET [ARGS='name=value ...'] [PYTHON=python3.11] [VENV=.venv] [TORCH=torch==...]"
@@ -29,6 +29,9 @@ sweep: $(STAMP) ## the learned policies over two worlds, and their leaderboard
 
 report: $(STAMP) ## render the page of the last run again
 	$(BIN)/swipelab report $(ARGS)
+
+bench: $(STAMP) ## measure speeds and peak memory beside their floors: reports/perf
+	$(BIN)/swipelab bench $(ARGS)
 
 test: check ## lint, types and the tests
 	$(TESTS) $(ARGS)

@@ -26,6 +26,7 @@ swipelab VERB [options]
   leaderboard [PATH ...]          collect studies into one table (default outputs reports/latest)
   check module:Class | NAME       does a policy keep the contract? one message per failure
   doctor                          versions, threads, device, plug-ins, conflicts
+  bench [out=DIR]                 speeds and peak memory beside their floors (default reports/perf)
 
 Names that study and simulate share:
   world=PRESET  seed=N  days=N  out=DIR        and for study:  policy=NAME[,NAME...]
@@ -58,6 +59,14 @@ swipelab check module:Class | NAME    run the conformance suite on a policy
 
 DOCTOR_HELP = """\
 swipelab doctor    show versions, threads, device, plug-ins and conflicts; exit code 1 on a problem
+"""
+
+BENCH_HELP = """\
+swipelab bench [out=DIR] [scale=NAME] [study=DIR]    measure speeds and peak memory, minutes
+
+  out=DIR      where README.md and speed.json go; default reports/perf
+  scale=NAME   full, or small to test the benchmark itself; default full
+  study=DIR    finished `make run` whose time is shown beside its mark; default reports/latest
 """
 
 SUSPECTS = ("sim", "policies", "conf")
@@ -273,6 +282,18 @@ def _doctor(rest: list[str]) -> int:
     return int(any(finding.is_problem for finding in findings))
 
 
+def _bench(rest: list[str]) -> int:
+    from rich.console import Console
+
+    from evaluation.bench import BenchSettings, run_bench
+    from evaluation.bench_page import show
+
+    settings = BenchSettings.parse(rest)
+    show(run_bench(settings), Console())
+    sys.stdout.write(f"{settings.out}\n")
+    return 0
+
+
 class _ErrorsInOneLine:
     """Ends the process with our line and code, before Hydra adds lines of its own."""
 
@@ -328,5 +349,6 @@ VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "leaderboard": (_leaderboard, LEADERBOARD_HELP),
     "check": (_check, CHECK_HELP),
     "doctor": (_doctor, DOCTOR_HELP),
+    "bench": (_bench, BENCH_HELP),
 }
 """Verb -> what runs it, and its help; Hydra writes the help of its applications."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,21 +28,21 @@ class SideTensors:
 
     def take(self, rows: Tensor) -> SideTensors:
         """Return the rows int64 [n] of every column."""
-        return SideTensors(
-            *(part.index_select(0, rows) for part in (self.ids, self.context, self.dense))
-        )
+        parts = (self.ids, self.context, self.dense)
+        return SideTensors(*(part.index_select(0, rows) for part in parts))
 
     def without_ids(self, share: float, generator: torch.Generator) -> SideTensors:
         """Return the columns with each id replaced by 0 (unknown) with probability `share`."""
         if share == 0.0 or self.ids.shape[1] == 0:
             return self
         drop = torch.rand(self.ids.shape, generator=generator) < share
-        return SideTensors(self.ids.masked_fill(drop, 0), self.context, self.dense)
+        return replace(self, ids=self.ids.masked_fill(drop, 0))
 
 
 def tensors(side: Side) -> SideTensors:
     """Return the columns as tensors that share their memory."""
-    return SideTensors(*(torch.from_numpy(part) for part in (side.ids, side.context, side.dense)))
+    parts = (side.ids, side.context, side.dense)
+    return SideTensors(*(torch.from_numpy(part) for part in parts))
 
 
 @dataclass(frozen=True)

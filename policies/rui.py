@@ -47,7 +47,7 @@ class RUINetwork(nn.Module):
         """Return [request vector of the match; request's part of the bottom], [B, .]."""
         u, m, r = self.rank.request.parts(user, refer, moment)
         match = self.match.request(u, r, refer.dense[:, 0])
-        return torch.cat([match, self.rank.bottom.request(torch.cat([u, m, r], dim=1))], dim=1)
+        return torch.cat([match, self.rank.bottom.request_part(torch.cat([u, m, r], dim=1))], dim=1)
 
     def streamer_side(self, streamer: SideTensors) -> Tensor:
         """Return [room vector of the match; room's part of the bottom], [N, .]."""

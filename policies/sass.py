@@ -63,14 +63,14 @@ class SASSNetwork(nn.Module):
         """Return the scenario's and the global unit vector of each request, [B, D] each."""
         own, shared = self.user_tower(self.user(user), scenario_of(moment))
         bias = self.user_bias(self.moment(moment))
-        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
+        return own + bias, shared
 
     def items(self, streamer: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global unit vector of each room, [N, D] each."""
         scenario = scenario_of(streamer)
         own, shared = self.item_tower(self.streamer(streamer), scenario)
         bias = self.item_bias(self.item_tower.scenario(scenario))
-        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
+        return own + bias, shared
 
     def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
         """Return request vectors [B, D]; the refer is not read."""
@@ -139,7 +139,7 @@ class Views:
                 )[0]
                 for side in user
             ]
-            total = total + info_nce(views[0], views[1], self._user[user[0]], self.temperature)
+            total = total + info_nce(*(functional.normalize(v, dim=1) for v in views), self._user[user[0]], self.temperature)
         item = self._pair(rows, self._item_partners, generator)
         if item is not None:
             views = [
@@ -148,7 +148,7 @@ class Views:
                 )[0]
                 for side in item
             ]
-            total = total + info_nce(views[0], views[1], self._item[item[0]], self.temperature)
+            total = total + info_nce(*(functional.normalize(v, dim=1) for v in views), self._item[item[0]], self.temperature)
         return total
 
     def _pair(

@@ -39,7 +39,8 @@ class TwoSided(Protocol):
     ) -> Tensor:
         """Return logits [N, T] from request vectors [N, R], room vectors [N, S] and pairs [N, P].
 
-        `position` int32 [N] is known in training only.
+        `position` int32 [N] is known in training only. Without gradients `request` may be
+        overwritten.
         """
 
 

@@ -52,7 +52,7 @@ class SharedBottomNetwork(nn.Module):
 
     def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
         """Return the request's part of the first layer [B, bottom[0]]."""
-        out: Tensor = self.bottom.request(self.request(user, refer, moment))
+        out: Tensor = self.bottom.request_part(self.request(user, refer, moment))
         return out
 
     def streamer_side(self, streamer: SideTensors) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,18 +47,23 @@ class SplitBottom(nn.Module):
         self.rest = MLP(widths[0], widths[1:])
         self.width = widths[-1]
 
+    def request_part(self, x: Tensor) -> Tensor:
+        """Return what the encoded requests [B, n_request] add to the first layer, [B, widths[0]]."""
+        part: Tensor = self.request(x) + self.pair.constant()
+        return part
+
     def forward(
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return h float32 [N, width].
 
         Args:
-            request: [N, widths[0]], the output of `self.request`.
+            request: [N, widths[0]], the output of `request_part`, which may be overwritten.
             streamer: [N, widths[0]], the output of `self.streamer`.
             pair: [N, P] raw pair columns.
             position: int32 [N], or None for position 0 everywhere.
         """
-        base = request + streamer
+        base = request + streamer if torch.is_grad_enabled() else request.add_(streamer)
         if position is not None:
             base = base + self.position(position)
         first = self.pair.add_to(base, pair[:, : self.n_pair])

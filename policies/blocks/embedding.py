@@ -22,7 +22,7 @@ class FieldEmbedding(nn.Module):
     start: Tensor
     size: Tensor
 
-    def __init__(self, rows: Sequence[Tensor], dim: int, scale: float = 0.05) -> None:
+    def __init__(self, rows: Sequence[Tensor], dim: int, scale: float) -> None:
         """Allocate and draw the table."""
         super().__init__()
         heights = [int(column.max()) + 1 for column in rows]

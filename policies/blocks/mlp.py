@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class RawLinear(nn.Module):
-    """W (x - mean) / scale + b, with the standardisation folded into the product.
+    """W (x - mean) / scale, with the standardisation folded into the product.
 
     Args:
         mean: float32 [D].
@@ -54,7 +54,18 @@ class RawLinear(nn.Module):
         bound = max(len(mean), 1) ** -0.5
         self.weight = nn.Parameter((torch.rand(len(mean), n_out) * 2.0 - 1.0) * bound)
 
+    def constant(self) -> Tensor:
+        """Return -W mean / scale, [n_out], the part that does not depend on x."""
+        return -(self.mean / self.scale) @ self.weight
+
     def add_to(self, base: Tensor, x: Tensor) -> Tensor:
-        """Return base + W (x - mean) / scale, [N, n_out], for base [N, n_out] and x [N, D]."""
-        weight = self.weight / self.scale[:, None]
-        return torch.addmm(base - self.mean @ weight, x, weight)
+        """Return base + W x / scale, [N, n_out], for base [N, n_out] and x [N, D].
+
+        Without gradients the sum is made in `base`.
+        """
+        return plus_product(base, x, self.weight / self.scale[:, None])
+
+
+def plus_product(base: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return base + a b; without gradients the sum is made in `base`, which saves a copy."""
+    return torch.addmm(base, a, b) if torch.is_grad_enabled() else base.addmm_(a, b)

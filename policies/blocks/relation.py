@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies.blocks.mlp import plus_product
 from policies.blocks.towers import uniform
 from policies.target_graph import TargetGraph
 
@@ -15,8 +18,9 @@ class BayesianRelation(nn.Module):
 
     Children read their parents' hidden vectors and not their labels, so one pass gives all
     targets, and the factorisation P(t | x) = prod_k P(t_k | parents, x) is soft: nothing enforces
-    p_child <= p_parent. W_k is kept as one block for u_k and one for each parent. Source: DBMTL
-    (arXiv 1902.09154).
+    p_child <= p_parent. W_k is kept as `own[k]`, which reads u_k, and rows of `edges[g]`, which
+    reads the parents; neighbours in the order with the same parents are one group g and share one
+    product. Source: DBMTL (arXiv 1902.09154).
 
     Args:
         graph: the target graph; tower k belongs to graph.targets[k].
@@ -28,21 +32,29 @@ class BayesianRelation(nn.Module):
         """Draw the weights; each target's fan-in counts its parents."""
         super().__init__()
         self.graph = graph
-        fan_in = [n_in + width * len(parents) for parents in graph.parents]
-        edges = [k for k, parents in enumerate(graph.parents) for _ in parents]
-        own: list[Tensor] = [uniform(width, n_in, fan_in=f) for f in fan_in]
+        self.width = width
+        self.groups = [(of, len(list(same))) for of, same in groupby(graph.parents)]
+        own: list[Tensor] = [
+            uniform(width, n_in, fan_in=n_in + width * len(of)) for of in graph.parents
+        ]
         self.own = nn.Parameter(torch.stack(own))
         self.bias = nn.Parameter(torch.zeros(len(graph.targets), width, 1))
-        blocks: list[Tensor] = [uniform(width, width, fan_in=fan_in[k]) for k in edges]
-        self.edge = nn.Parameter(torch.stack(blocks)) if blocks else None
+        self.edges = nn.ParameterList(
+            uniform(n * width, width * len(of), fan_in=n_in + width * len(of))
+            for of, n in self.groups
+            if of
+        )
 
     def forward(self, u: Tensor) -> list[Tensor]:
         """Return r_k [width, N] for u [T, n_in, N], in the order of graph.targets."""
-        own = torch.baddbmm(self.bias, self.own, u).unbind(0)
-        edges = iter(self.edge.unbind(0) if self.edge is not None else ())
+        own = torch.baddbmm(self.bias, self.own, u)
+        edges = iter(self.edges)
         r: list[Tensor] = []
-        for total, parents in zip(own, self.graph.parents, strict=True):
-            for p in parents:
-                total = torch.addmm(total, next(edges), r[p])
-            r.append(functional.relu(total))
+        for parents, n in self.groups:
+            total = own[len(r) : len(r) + n].flatten(0, 1)
+            if parents:
+                above = r[parents[0]] if len(parents) == 1 else torch.cat([r[p] for p in parents])
+                total = plus_product(total, next(edges), above)
+            rectified = functional.relu(total, inplace=not torch.is_grad_enabled())
+            r += rectified.view(n, self.width, -1).unbind(0)
         return r

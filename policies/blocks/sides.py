@@ -12,8 +12,12 @@ _CLIP = 8.0
 """Standardised numbers are cut here, so that drift cannot blow up a score."""
 
 
+SCALE = 0.3
+"""Standard deviation of initial embeddings: as large as other inputs, or products learn late."""
+
+
 class SideEncoder(nn.Module):
-    """[id embeddings; context embeddings; standardised numbers] of one column group.
+    """[context embeddings; standardised numbers; id embeddings].
 
     Args:
         statistics: vocabularies and moments.
@@ -27,8 +31,8 @@ class SideEncoder(nn.Module):
     def __init__(self, statistics: SideStatistics, id_dim: int, context_dim: int) -> None:
         """Create the tables."""
         super().__init__()
-        self.ids = FieldEmbedding(statistics.ids, id_dim) if statistics.ids else None
-        self.context = FieldEmbedding(statistics.context, context_dim)
+        self.ids = FieldEmbedding(statistics.ids, id_dim, SCALE) if statistics.ids else None
+        self.context = FieldEmbedding(statistics.context, context_dim, SCALE)
         self.register_buffer("mean", statistics.mean.clone())
         self.register_buffer("scale", statistics.scale.clone())
         n_ids = self.ids.width if self.ids is not None else 0
@@ -39,5 +43,5 @@ class SideEncoder(nn.Module):
         dense = ((side.dense - self.mean) / self.scale).clamp(-_CLIP, _CLIP)
         parts = [self.context(side.context), dense]
         if self.ids is not None:
-            parts.insert(0, self.ids(side.ids))
+            parts.append(self.ids(side.ids))
         return torch.cat(parts, dim=1)

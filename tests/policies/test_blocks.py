@@ -36,7 +36,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 def test_embedding_columns_have_rows_of_their_own_and_one_for_unknown() -> None:
     rows = torch.tensor([0, 1, 0, 2], dtype=torch.int32)  # value 2 was met too rarely
-    embedding = FieldEmbedding([rows, rows], dim=4)
+    embedding = FieldEmbedding([rows, rows], dim=4, scale=0.1)
     values = torch.tensor([[0, 3], [2, 3], [9, 3], [-1, 1]], dtype=torch.int32)
     out = embedding(values).view(4, 2, 4)
     assert embedding.table.shape == (6, 4)
@@ -52,7 +52,7 @@ def test_raw_linear_standardises_its_input() -> None:
     mean, scale = draw(5), draw(5).abs() + 0.5
     layer, x, base = RawLinear(mean, scale, 3), 10.0 * draw(7, 5), draw(7, 3)
     assert torch.allclose(
-        layer.add_to(base, x), base + ((x - mean) / scale) @ layer.weight, rtol=1e-4, atol=1e-4
+        layer.add_to(base + layer.constant(), x), base + ((x - mean) / scale) @ layer.weight, rtol=1e-4, atol=1e-4
     )
 
 
@@ -65,14 +65,14 @@ def test_split_bottom_is_one_layer_on_everything(refer: bool) -> None:
     )
     bottom = SplitBottom(6, 5, statistics, [8, 7], refer)
     r, s, p = draw(10, 6), draw(10, 5), draw(10, n)
-    got = bottom(bottom.request(r), bottom.streamer(s), p, None)
+    got = bottom(bottom.request_part(r), bottom.streamer(s), p, None)
     used = p if refer else p[:, : n - len(REFER_CROSSES)]
     weight = torch.cat([bottom.request.weight.t(), bottom.streamer.weight.t(), bottom.pair.weight])
     first = torch.relu(torch.cat([r, s, used], 1) @ weight + bottom.request.bias)
     assert close(got, bottom.rest(first))
     position = torch.tensor([0, 1] * 5, dtype=torch.int32)
     torch.nn.init.ones_(bottom.position.weight[1])
-    moved = bottom(bottom.request(r), bottom.streamer(s), p, position)
+    moved = bottom(bottom.request_part(r), bottom.streamer(s), p, position)
     assert close(moved[::2], got[::2])
     assert not close(moved[1::2], got[1::2])
 
@@ -102,20 +102,28 @@ def test_relation_layer_reads_its_parents() -> None:
     with torch.no_grad():
         layer.bias.normal_(generator=generator(1))
     engage, watch, like = layer(u)
-    edge = layer.edge
-    assert edge is not None
     by_hand = torch.relu(layer.own[0] @ u[0] + layer.bias[0])
     assert close(engage, by_hand)
-    both = torch.cat([layer.own[1], edge[0]], 1) @ torch.cat([u[1], by_hand]) + layer.bias[1]
+    both = torch.cat([layer.own[1], layer.edges[0]], 1) @ torch.cat([u[1], by_hand]) + layer.bias[1]
     assert close(watch, torch.relu(both))
-    three = torch.cat([layer.own[2], edge[1], edge[2]], 1) @ torch.cat([u[2], engage, watch])
+    three = torch.cat([layer.own[2], layer.edges[1]], 1) @ torch.cat([u[2], engage, watch])
     assert close(like, torch.relu(three + layer.bias[2]))
+
+
+def test_siblings_share_a_product_and_nothing_else() -> None:
+    graph = TargetGraph.build({"watch": ["engage"], "like": ["engage"], "cart": ["engage"]})
+    layer, u = BayesianRelation(graph, 5, 4), draw(4, 5, 8)
+    root, *siblings = layer(u)
+    assert [edge.shape for edge in layer.edges] == [(12, 4)]
+    for k, r in enumerate(siblings):
+        own = layer.own[k + 1] @ u[k + 1]
+        assert close(r, torch.relu(own + layer.edges[0][4 * k : 4 * k + 4] @ root))
 
 
 def test_relation_layer_of_roots_only() -> None:
     graph = TargetGraph.build({"engage": [], "like": []})
     layer = BayesianRelation(graph, 3, 2)
-    assert layer.edge is None
+    assert len(layer.edges) == 0
     assert [r.shape for r in layer(draw(2, 3, 6))] == [(2, 6), (2, 6)]
 
 
@@ -150,6 +158,7 @@ def test_joint_likelihood_is_the_product_of_the_conditionals() -> None:
 def test_refer_match_by_hand(bound: bool) -> None:
     match = ReferMatch(4, 3, 5, dim=2, bound=bound)
     u, r, i = draw(6, 4), draw(6, 3), draw(6, 5)
+    match.requires_grad_(False)
     present = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
     got = (match.request(u, r, present) * match.streamer(i)).sum(1)
     for n in range(6):
