@@ -69,10 +69,10 @@ def timed(
         prepare: called before each run, not timed.
     """
     cpu_s, wall_s = [], []
+    gc.collect()
     for _ in range(repeats):
         if prepare is not None:
             prepare()
-        gc.collect()
         begun = time.process_time(), time.perf_counter()
         job()
         cpu_s.append(time.process_time() - begun[0])

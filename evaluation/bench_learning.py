@@ -61,7 +61,7 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
             rate(
                 f"train/{name}",
                 "examples",
-                f"whole fit of {name} on {n:,} impressions: replay of the log, features, "
+                f"whole fit of {name} on {n:,} impressions of the random policy: replay, features, "
                 "training, early stopping",
                 taken,
                 ledger.replay(n, scale.repeats),

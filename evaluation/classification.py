@@ -203,9 +203,7 @@ def pcoc(
     return ratio(predicted, observed, n=len(p))
 
 
-def _mean_rank(
-    ordered: NDArray[np.floating], needles: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def _mean_rank(ordered: NDArray[np.floating], needles: NDArray[np.floating]) -> NDArray[np.float64]:
     less = np.searchsorted(ordered, needles, side="left")
     at_most = np.searchsorted(ordered, needles, side="right")
     return (less + at_most) / np.float64(2.0)

@@ -24,12 +24,15 @@ _HORIZON = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
 _PREFIX = "cvr/"
 
 
-def conversion(numbers: pd.DataFrame, curves: pd.DataFrame) -> Chapter:
+def conversion(
+    numbers: pd.DataFrame, curves: pd.DataFrame, warnings: Sequence[str] = ()
+) -> Chapter:
     """Build the chapter.
 
     Args:
         numbers: `evaluation.leaderboard.pooled`; its rows ``cvr/...`` are used.
         curves: `evaluation.study_folder.CURVE_COLUMNS`, may be empty.
+        warnings: reasons not to believe an estimate, one sentence each.
     """
     rates = _rates(numbers)
     drawn_curves = _curves_panel(curves)
@@ -51,7 +54,10 @@ def conversion(numbers: pd.DataFrame, curves: pd.DataFrame) -> Chapter:
     bias_panel = _bias_panel(rates, judged) if judged else None
     panels = tuple(p for p in (drawn_curves, bias_panel) if p is not None)
     main = frozenset(list(tables)[:1])
-    return Chapter("conversion", _TITLE, lead, panels, tables, main, _finding(rates, judged))
+    finding = _finding(rates, judged)
+    if warnings:
+        finding = " ".join([finding, "Doubts that the data themselves raise:", *warnings]).strip()
+    return Chapter("conversion", _TITLE, lead, panels, tables, main, finding)
 
 
 def _rates(numbers: pd.DataFrame) -> pd.DataFrame:

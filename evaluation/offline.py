@@ -146,9 +146,7 @@ def judge(
     return Judgement(n_users, _stack_queries(queries), _stack_predictions(predictions))
 
 
-def estimates(
-    judgement: Judgement, protocol: OfflineProtocol
-) -> dict[tuple[str, str], Estimate]:
+def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[tuple[str, str], Estimate]:
     """Return {(metric, scenario): estimate clustered by user} of one judgement."""
     out: dict[tuple[str, str], Estimate] = {}
     queries, users = judgement.queries, judgement.n_users
@@ -186,9 +184,7 @@ def comparison_rows(
         MetricError: the two were not judged on the same queries.
     """
     same = all(
-        np.array_equal(
-            getattr(judgement.queries, name), getattr(control_judgement.queries, name)
-        )
+        np.array_equal(getattr(judgement.queries, name), getattr(control_judgement.queries, name))
         for name in ("request_id", "streamer_id")
     )
     if not same or judgement.n_users != control_judgement.n_users:

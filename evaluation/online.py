@@ -137,9 +137,7 @@ def user_totals(
 def level_rows(subject: Subject, totals: UserTotals, kind: Kind) -> list[Row]:
     """Return one row per metric and scenario; with kind "truth" the delayed metrics only."""
     return [
-        subject.level(
-            metric, kind, totals.estimate(metric, scenario).interval(), scenario=scenario
-        )
+        subject.level(metric, kind, totals.estimate(metric, scenario).interval(), scenario=scenario)
         for metric, scenario in _cells(kind)
     ]
 

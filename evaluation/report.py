@@ -52,7 +52,7 @@ def render(folder: Path) -> Path:
         chapters.scenarios(numbers, order, ink, leaders.control),
         chapters.offline_online(numbers, ink, leaders.control),
         chapters.sampling(numbers, ink),
-        conversion(numbers, study.curves),
+        conversion(numbers, study.curves, study.warnings),
     )
     findings = [leaders.finding, *(part.finding for part in parts)]
     html = (

@@ -198,9 +198,7 @@ def sampled_ranks(
     return Ranks(greater, equal, real.sum(axis=1, dtype=np.int32) + np.int32(1))
 
 
-def _log_choose(
-    n: NDArray[np.int64] | int, k: NDArray[np.int64] | int
-) -> NDArray[np.float64]:
+def _log_choose(n: NDArray[np.int64] | int, k: NDArray[np.int64] | int) -> NDArray[np.float64]:
     table = _log_factorials(int(np.max(n)))
     out: NDArray[np.float64] = table[n] - table[k] - table[np.subtract(n, k)]
     return out

@@ -24,7 +24,7 @@ from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
 from evaluation.results import Kind, Results, Subject
 from evaluation.settings import SimulationSettings, StudySettings
-from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, WORLD
+from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
 from evaluation.trial import STAGE, Trial, TrialPlan, finished, limit_threads, run_trial
 from policies.contract import FitContext
 from policies.rank import Server
@@ -72,12 +72,13 @@ def run_study(settings: StudySettings) -> Path:
         plans = [_plan(settings, name, log_folder) for name in settings.policies]
         trials = _run_trials(plans, settings.workers, progress)
         task = progress.add_task("survival analysis", total=1)
-        results, curves = _table(settings, plans[0].protocol, trials, log)
+        results, found = _table(settings, plans[0].protocol, trials, log)
         progress.update(task, completed=1)
     out = settings.out
     out.mkdir(parents=True, exist_ok=True)
     (out / CONFIG).write_text(settings.config_yaml)
     _write_json(out / ENVIRONMENT, environment_record())
+    _write_json(out / NOTES, {"survival": found.warnings})
     _write_json(out / WORLD, _world_facts(settings, log))
     timings = {t.policy: [round(s, 2) for s in (t.fit_s, t.judge_s, t.deploy_s)] for t in trials}
     whole_s = time.perf_counter() - began
@@ -85,7 +86,7 @@ def run_study(settings: StudySettings) -> Path:
         out / TIMINGS,
         {"simulate_s": simulated_s, "study_s": whole_s, "fit_judge_deploy_s": timings},
     )
-    survival.curve_frame(curves).to_parquet(out / CURVES, index=False)
+    survival.curve_frame(found.curves).to_parquet(out / CURVES, index=False)
     results.write(out / TABLE)  # last: a folder with a table is a finished study
     return out
 
@@ -200,7 +201,7 @@ def _start_worker() -> None:
 
 def _table(
     settings: StudySettings, protocol: OfflineProtocol, trials: list[Trial], log: Log
-) -> tuple[Results, list[survival.Curve]]:
+) -> tuple[Results, survival.Survival]:
     by_name = {trial.policy: trial for trial in trials}
     control = by_name[settings.control]
     results = Results()
@@ -227,7 +228,7 @@ def _table(
     truth = conversion_truth(logged_truth(log), waiting, settings.world.delay)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)
     results.extend(found.rows)
-    return results, found.curves
+    return results, found
 
 
 def _world_facts(settings: StudySettings, log: Log) -> dict[str, str]:

@@ -12,9 +12,10 @@ import pandas as pd
 from evaluation.leaderboard import TABLE
 from evaluation.results import Results, ResultsError
 
-CURVES, WORLD, ENVIRONMENT, CONFIG = (
+CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG = (
     "curves.parquet",
     "world.json",
+    "notes.json",
     "environment.json",
     "config.yaml",
 )
@@ -57,6 +58,8 @@ class StudyFolder:
     """The results table, columns as in `evaluation.results`."""
     curves: pd.DataFrame
     """CURVE_COLUMNS, empty where the study has none."""
+    warnings: tuple[str, ...]
+    """Reasons not to believe a survival estimate, one sentence each."""
     world: tuple[FactGroup, ...]
     environment: tuple[FactGroup, ...]
     command: str
@@ -74,8 +77,8 @@ def open_folder(folder: Path) -> StudyFolder:
     """Read a study folder.
 
     Args:
-        folder: holds results.parquet; curves.parquet, world.json, environment.json, config.yaml
-            are read where present.
+        folder: holds results.parquet; curves.parquet, world.json, notes.json, environment.json and
+            config.yaml are read where present.
 
     Raises:
         ReportError: the folder or its results are missing, or a file in it is broken.
@@ -101,6 +104,7 @@ def open_folder(folder: Path) -> StudyFolder:
         question=question,
         rows=rows,
         curves=_curves(folder / CURVES),
+        warnings=tuple(str(text) for text in _listed(_record(folder / NOTES).get("survival"))),
         world=_groups(_record(folder / WORLD), "size"),
         environment=_groups(environment, "made with"),
         command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
@@ -134,6 +138,10 @@ def _config(path: Path) -> tuple[str, str]:
         raise ReportError(f"config {path} cannot be read: {_one_line(str(error))}") from error
     asked = parsed.get("question") if isinstance(parsed, DictConfig) else None
     return text, str(asked) if asked else DEFAULT_QUESTION
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _record(path: Path) -> dict[str, object]:

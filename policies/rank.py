@@ -98,19 +98,17 @@ def rank(
         )
     if n_requests == 0 or n_candidates == 0:
         return Slate(np.full(uniforms.shape, PAD, np.int32), np.ones(uniforms.shape, np.float64))
-    rest, n_shown = _masked(scores, mask), np.count_nonzero(mask, axis=1)
     drawn = np.asarray(uniforms, dtype=np.float64)
+    if scores.strides[1] == 0 and exploration.kind == "greedy":
+        return _level(mask, drawn)
+    rest, n_shown = _masked(scores, mask), np.count_nonzero(mask, axis=1)
     if exploration.kind == "softmax":
         slate = _plackett_luce(rest, exploration.temperature, drawn)
     elif exploration.kind == "epsilon":
         slate = _epsilon(rest, n_shown, exploration.eps, drawn)
     else:
         slate = _greedy(rest, drawn)
-    if (n_shown < slate_size).any():
-        none_left = np.arange(slate_size) >= n_shown[:, None]
-        slate.column[none_left] = PAD
-        slate.propensity[none_left] = 1.0
-    return slate
+    return _cut_short(slate, n_shown)
 
 
 class Server:
@@ -233,6 +231,40 @@ def _cells(member: Bools) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[n
 def _nth(uniforms: NDArray[np.float64], count: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return a uniform draw from 0 .. count - 1."""
     return np.asarray(np.minimum((uniforms * count).astype(np.intp), count - 1))
+
+
+def _cut_short(slate: Slate, n_shown: NDArray[np.intp]) -> Slate:
+    """Put PAD where a request had no candidate left, in place."""
+    slate_size = slate.column.shape[1]
+    if (n_shown < slate_size).any():
+        none_left = np.arange(slate_size) >= n_shown[:, None]
+        slate.column[none_left] = PAD
+        slate.propensity[none_left] = 1.0
+    return slate
+
+
+def _level(mask: Bools, uniforms: NDArray[np.float64]) -> Slate:
+    """Fill each position uniformly: what `_greedy` does when one number scores a whole row.
+
+    Args:
+        mask: [B, C].
+        uniforms: [B, K].
+    """
+    n_requests, n_columns = mask.shape
+    column = np.full(uniforms.shape, PAD, np.int32)
+    propensity = np.ones(uniforms.shape, np.float64)
+    first = np.arange(0, n_requests * n_columns, n_columns)
+    cells, start, n_shown = _cells(mask)
+    rows = np.flatnonzero(n_shown)
+    for k in range(uniforms.shape[1]):
+        if k:
+            rows = rows[n_shown[rows] > k]
+        left = n_shown[rows] - k
+        place = start[rows] + _nth(uniforms[rows, k], left)
+        column[rows, k] = cells[place] - first[rows]
+        propensity[rows, k] = 1.0 / left
+        cells[place] = cells[start[rows] + left - 1]
+    return Slate(column, propensity)
 
 
 def _greedy(rest: Floats, uniforms: NDArray[np.float64]) -> Slate:

@@ -60,8 +60,6 @@ def requests(
         refer_watch_s=first.refer_watch_s,
         mask=np.ones(shape, np.bool_) if mask is None else mask,
         row=np.arange(len(first), dtype=np.int32),
-        supply=Supply(
-            candidate_id, candidate_id, candidate_id.astype(np.int64), np.zeros(shape)
-        ),
+        supply=Supply(candidate_id, candidate_id, candidate_id.astype(np.int64), np.zeros(shape)),
         catalogue=catalogue,
     )

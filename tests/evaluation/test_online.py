@@ -70,9 +70,7 @@ def _deployment() -> tuple[UserTotals, UserTotals]:
         ("value_per_user", "all", (16.6 + 1.8 + 0.05 + 10.0) / 3),
     ],
 )
-def test_metrics_of_a_deployment_done_by_hand(
-    metric: str, scenario: str, expected: float
-) -> None:
+def test_metrics_of_a_deployment_done_by_hand(metric: str, scenario: str, expected: float) -> None:
     observed, _ = _deployment()
     got = observed.estimate(metric, scenario)
     assert got.value == pytest.approx(expected, rel=1e-6)
@@ -144,9 +142,7 @@ def test_pairing_recovers_a_small_lift_that_unpaired_intervals_miss() -> None:
 def test_bad_input_is_refused() -> None:
     observed, _ = _deployment()
     with pytest.raises(ResultsError, match="user id 3; ids must be below 3"):
-        user_totals(
-            impressions(1, user_id=[3]), purchases_of(impressions(1), [], []), OBJECTIVE, 3
-        )
+        user_totals(impressions(1, user_id=[3]), purchases_of(impressions(1), [], []), OBJECTIVE, 3)
     small = UserTotals(observed.sums[:, :, :2])
     with pytest.raises(ResultsError, match="dbmtl has 4 users and popularity 2"):
         comparison_rows(SUBJECT, observed, "popularity", small, "online")

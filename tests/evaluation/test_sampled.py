@@ -86,9 +86,7 @@ def test_expectation_equals_enumeration(m: int, replacement: bool) -> None:
     others = [1, 2, 3, 4, 5]
     pick = itertools.product(others, repeat=m) if replacement else itertools.combinations(others, m)
     draws = np.array(list(pick), dtype=np.int32)
-    ranks = rank_positives(
-        scores[None], np.ones((1, 6), dtype=bool), np.array([0]), np.array([0])
-    )
+    ranks = rank_positives(scores[None], np.ones((1, 6), dtype=bool), np.array([0]), np.array([0]))
     tiled = np.tile(scores, (len(draws), 1))
     seen = sampled_ranks(tiled, np.zeros(len(draws), dtype=np.int64), draws)
     for name in NAMES:
@@ -101,9 +99,7 @@ def test_expectation_equals_enumeration(m: int, replacement: bool) -> None:
 def test_expectation_with_a_tied_positive_equals_enumeration(m: int) -> None:
     scores = np.array([2.0, 3.0, 2.0, 2.0, 0.0])
     draws = np.array(list(itertools.combinations([1, 2, 3, 4], m)), dtype=np.int32)
-    ranks = rank_positives(
-        scores[None], np.ones((1, 5), dtype=bool), np.array([0]), np.array([0])
-    )
+    ranks = rank_positives(scores[None], np.ones((1, 5), dtype=bool), np.array([0]), np.array([0]))
     tiled = np.tile(scores, (len(draws), 1))
     seen = sampled_ranks(tiled, np.zeros(len(draws), dtype=np.int64), draws)
     for name in NAMES:
@@ -120,9 +116,7 @@ def test_enough_negatives_are_the_full_metric() -> None:
         np.testing.assert_allclose(got, metric.values(ranks), atol=1e-12)
 
 
-@given(
-    st.integers(2, 60), st.integers(1, 40), st.booleans(), st.data()
-)
+@given(st.integers(2, 60), st.integers(1, 40), st.booleans(), st.data())
 def test_laws_sum_to_one_and_auc_is_consistent(
     n: int, m: int, replacement: bool, data: st.DataObject
 ) -> None:

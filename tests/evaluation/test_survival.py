@@ -143,9 +143,7 @@ def test_few_and_no_purchases_are_said_and_not_invented() -> None:
     for bought in (few, few[:0]):
         purchased = np.zeros(len(opened), dtype=bool)
         purchased[bought] = True
-        part = Episodes(
-            opened.row, opened.user_id, opened.scenario, opened.duration_s, purchased
-        )
+        part = Episodes(opened.row, opened.user_id, opened.scenario, opened.duration_s, purchased)
         found = analyse(SUBJECT, part)
         assert np.isnan(rows_of(found, "cvr/cure")[ULTIMATE].estimate)
         assert rows_of(found, "cvr/naive")[ULTIMATE].estimate == len(bought) / 300

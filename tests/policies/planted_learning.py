@@ -301,5 +301,3 @@ def auc(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
     above = (positive[:, None] > negative[None, :]).mean()
     ties = (positive[:, None] == negative[None, :]).mean()
     return float(above + 0.5 * ties)
-
-

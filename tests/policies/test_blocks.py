@@ -52,7 +52,10 @@ def test_raw_linear_standardises_its_input() -> None:
     mean, scale = draw(5), draw(5).abs() + 0.5
     layer, x, base = RawLinear(mean, scale, 3), 10.0 * draw(7, 5), draw(7, 3)
     assert torch.allclose(
-        layer.add_to(base + layer.constant(), x), base + ((x - mean) / scale) @ layer.weight, rtol=1e-4, atol=1e-4
+        layer.add_to(base + layer.constant(), x),
+        base + ((x - mean) / scale) @ layer.weight,
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

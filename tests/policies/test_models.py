@@ -215,7 +215,10 @@ class Scorerless:
         supply = requests.supply
         category = plus_one(requests.catalogue.streamer_category, ids)
         streamer = store.streamer(
-            requests.catalogue, ids, supply.product_id[:, 0], supply.room_start_s[:, 0],
+            requests.catalogue,
+            ids,
+            supply.product_id[:, 0],
+            supply.room_start_s[:, 0],
             requests.scenario,
         )
         pair = store.pair(requests, np.arange(len(ids)), category, listings)

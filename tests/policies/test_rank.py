@@ -215,3 +215,15 @@ def test_server_forwards_events_only_to_updatable_policies() -> None:
     Server(policy, GREEDY).observe(impressions([1], [False], [4000.0]), no_purchases(), 7200.0)
     assert policy.rate_[1] < before
     Server(Random(), GREEDY).observe(rows, no_purchases(), 7200.0)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_one_number_for_a_row_ranks_like_equal_numbers(seed: int, slate_size: int) -> None:
+    """The quick way of a constant scorer gives the slates and propensities of the general one."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((7, 5)) < rng.random((7, 1))
+    uniforms = rng.random((7, slate_size))
+    equal = rank(np.zeros((7, 5), np.float32), mask, slate_size, Exploration(), uniforms)
+    one = rank(np.broadcast_to(np.float32(0), (7, 5)), mask, slate_size, Exploration(), uniforms)
+    np.testing.assert_array_equal(equal.column, one.column)
+    np.testing.assert_array_equal(equal.propensity, one.propensity)
