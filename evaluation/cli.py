@@ -7,7 +7,6 @@ Heavy modules are imported inside the verbs, so that `--help` is instant.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,9 +68,6 @@ swipelab bench [out=DIR] [scale=NAME] [study=DIR]    measure speeds and peak mem
   study=DIR    finished `make run` whose time is shown beside its mark; default reports/latest
 """
 
-SUSPECTS = ("sim", "policies", "conf")
-"""Our other top-level names, which another package on the path could hide."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
@@ -97,21 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report_error(error)
 
 
-def shadowed() -> list[str]:
-    """Return one line for each of our packages that another one on the path hides."""
-    root = Path(__file__).resolve().parent.parent
-    lines = []
-    for name in SUSPECTS:
-        spec = importlib.util.find_spec(name)
-        place = Path(spec.origin).resolve() if spec and spec.origin else None
-        if place is None or place.parent.parent != root:
-            lines.append(
-                f"package {name!r} is {place or 'missing'}, not {root / name}; "
-                "run `swipelab` rather than `python -m`, or rename the other package"
-            )
-    return lines
-
-
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
@@ -124,6 +105,8 @@ def _dispatch(given: list[str]) -> int:
     if text and any(flag in rest for flag in ("-h", "--help")):
         sys.stdout.write(text)
         return 0
+    from evaluation.shadowing import shadowed
+
     for line in shadowed():
         _complain(f"error: {line}")
         return 2

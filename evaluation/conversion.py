@@ -56,7 +56,7 @@ def conversion(
     main = frozenset(list(tables)[:1])
     finding = _finding(rates, judged)
     if warnings:
-        finding = " ".join([finding, "Doubts that the data themselves raise:", *warnings]).strip()
+        finding = f"{finding} Doubts that the data themselves raise: {'; '.join(warnings)}.".strip()
     return Chapter("conversion", _TITLE, lead, panels, tables, main, finding)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from evaluation.folders import require_writable
+from evaluation.shadowing import shadowed
 from policies import registry
 from sim.config import ConfigError
 
@@ -111,8 +112,6 @@ def _requirements() -> list[Finding]:
 
 
 def _hidden_packages() -> list[Finding]:
-    from evaluation.cli import shadowed
-
     hidden = [Finding("packages", line, True) for line in shadowed()]
     root = Path(__file__).resolve().parent.parent
     return hidden or [

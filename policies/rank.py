@@ -112,7 +112,7 @@ def rank(
 
 
 class Server:
-    """Puts a policy behind `sim.schema.Ranker`: scores in blocks, checks the scores, ranks.
+    """Puts a policy behind `sim.ranker.Ranker`: scores in blocks, checks the scores, ranks.
 
     Args:
         policy: a fitted policy; a privileged one is handed the truth.

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, get_args, get_type_hints
+from typing import Self, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from sim.truth import RequestTruth
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer]
@@ -318,19 +315,3 @@ class Slate:
     """Column of the chosen candidate in `Requests.candidate_id`; PAD where none was left."""
     propensity: NDArray[np.float64]
     """Conditional probability of each choice given the positions above it; 1 where PAD."""
-
-
-class Ranker(Protocol):
-    """What the world asks of whoever ranks. `policies.rank.Server` is the one implementation."""
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether `rank` must be handed the true state (privileged policies only)."""
-
-    def rank(
-        self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
-    ) -> Slate:
-        """Choose `slate_size` candidates per request with `uniforms` [B, K] in (0, 1)."""
-
-    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
-        """Receive what became observable since the last call, before any request after `now_s`."""

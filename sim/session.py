@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
+from sim.ranker import Ranker
 from sim.relations import Relations
 from sim.response import Attraction, Response
 from sim.rng import Purpose, uniforms
@@ -20,7 +21,6 @@ from sim.scene import Minds, Scene
 from sim.schema import (
     PAD,
     Catalogue,
-    Ranker,
     Requests,
     Slate,
     _Columns,

@@ -9,7 +9,8 @@ from pathlib import Path
 from sim.config import ConfigError, WorldConfig
 from sim.log import VERSION, Log
 from sim.log_writer import LogIdentity, LogWriter
-from sim.schema import DAY_S, Ranker
+from sim.ranker import Ranker
+from sim.schema import DAY_S
 from sim.world import World
 
 

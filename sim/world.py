@@ -16,12 +16,13 @@ from sim.browse import browse
 from sim.config import ConfigError, WorldConfig
 from sim.outcome import TickOutcome, settle
 from sim.population import Population, orthogonal, pick
+from sim.ranker import Ranker
 from sim.relations import Relations
 from sim.response import Response
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, reference_response, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Ranker
+from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
 from sim.session import Shown, Walk
 from sim.swipe import swipe
 from sim.truth import TruthRows

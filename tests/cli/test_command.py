@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluation import doctor
-from evaluation.cli import VERBS, shadowed
+from evaluation.cli import VERBS
+from evaluation.shadowing import shadowed
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,24 @@
+"""What the world asks of whoever ranks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sim.schema import Floats, Impressions, Purchases, Requests, Slate
+from sim.truth import RequestTruth
+
+
+class Ranker(Protocol):
+    """What the world asks of whoever ranks. `policies.rank.Server` is the one implementation."""
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether `rank` must be handed the true state (privileged policies only)."""
+
+    def rank(
+        self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
+    ) -> Slate:
+        """Choose `slate_size` candidates per request with `uniforms` [B, K] in (0, 1)."""
+
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        """Receive what became observable since the last call, before any request after `now_s`."""
