@@ -102,11 +102,18 @@ def run_bench(settings: BenchSettings) -> Measurement:
 
 
 def in_fresh_process(plan: BenchPlan, stage: str) -> tuple[Figure, ...]:
-    """Run a stage in a process of its own."""
-    with concurrent.futures.ProcessPoolExecutor(
+    """Run a stage in a process of its own, which ends with this call, whatever happens."""
+    pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_on_interrupt
-    ) as pool:
+    )
+    try:
         return pool.submit(run_stage, plan, stage).result()
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_stage(plan: BenchPlan, stage: str) -> tuple[Figure, ...]:

@@ -10,6 +10,9 @@ from evaluation.bench_clock import Timing
 
 Kind = Literal["rate", "memory", "time"]
 
+PER_CPU_S = " per CPU-second"
+"""Ends the unit of every rate."""
+
 IMPRESSIONS_PER_CPU_S = 200_000.0
 """First mark of the project for logged impressions under a random policy."""
 RUN_S = 360.0
@@ -27,7 +30,7 @@ class Figure:
     """Key, such as ``train/dbmtl``."""
     kind: Kind
     unit: str
-    """Of all numbers; per processor second where it says CPU-s."""
+    """Of all numbers; per processor second where it says so."""
     value: float | None
     """None where it was not measured; `work` says why."""
     work: str
@@ -89,7 +92,7 @@ def rate(
     return Figure(
         name=name,
         kind="rate",
-        unit=f"{unit}/CPU-s",
+        unit=f"{unit}{PER_CPU_S}",
         value=taken.per_cpu_s,
         work=work,
         value_wall=taken.per_wall_s,

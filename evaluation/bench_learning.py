@@ -22,12 +22,12 @@ from sim.schema import DAY_S, Impressions, Purchases, Requests
 from sim.simulate import simulate
 
 TRAINING_FLOOR = (
-    "the matrix products (forward and backward) and embedding gathers of the same fit, of the same "
-    "sizes, with bare torch on operands that lie ready: {:,.0f} multiply-adds an example"
+    "bare torch, the same matrix products (forward and backward) and embedding gathers on operands "
+    "that lie ready, {:,.0f} multiply-adds an example"
 )
 SCORING_FLOOR = (
-    "the float32 matrix products and embedding gathers of the same call, with bare torch on "
-    "operands that lie ready: {:,.0f} multiply-adds a pair"
+    "bare torch, the same float32 matrix products and embedding gathers on operands that lie "
+    "ready, {:,.0f} multiply-adds a pair"
 )
 GATHER_FLOOR = "one number gathered from a table for each pair"
 
@@ -94,7 +94,7 @@ def measure_fit(plan: BenchPlan) -> tuple[Figure, ...]:
     checkpoints.mkdir()
     _fit(config.policies[name], log, checkpoints)()
     peak = peak_gb()
-    work = f"fitting {name} on {len(log.impressions()):,} impressions, the most of the four"
+    work = f"fitting {name} on {len(log.impressions()):,} impressions"
     return (memory("memory/fit", work, peak, began_gb),)
 
 
@@ -138,7 +138,10 @@ def _scoring(name: str, policy: Policy, requests: Requests, repeats: int) -> Fig
         floor_work = SCORING_FLOOR.format(ledger.multiply_adds / pairs)
     else:
         floor, floor_work = _gathers(requests, repeats), GATHER_FLOOR
-    work = f"{name}: {len(requests):,} requests × all candidates, {pairs:,} pairs, from cold caches"
+    work = (
+        f"{len(requests):,} requests × all candidates, {pairs:,} pairs, from cold caches: "
+        "vectors of rooms are computed anew"
+    )
     return rate(f"score/{name}", "pairs", work, taken, floor, floor_work)
 
 

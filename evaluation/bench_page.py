@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.bench_figure import Figure
+from evaluation.bench_figure import PER_CPU_S, Figure
 
 PAGE, FIGURES = "README.md", "speed.json"
 NONE = "–"
@@ -70,13 +70,15 @@ def json_text(measured: Measurement) -> str:
 
 def show(measured: Measurement, console: Console) -> None:
     """Print the table of figures; the elapsed rates are on the page only."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.caption = f"rates are{PER_CPU_S}"
     for head in SHOWN:
         side = "left" if head in ("figure", "unit", "holds") else "right"
         table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
     styles = {"yes": "green", "no": "red"}
     for figure in measured.figures:
         cell = dict(zip(HEADS, row(figure, short), strict=True))
+        cell["unit"] = cell["unit"].removesuffix(PER_CPU_S)
         holds = Text(cell["holds"], style=styles.get(cell["holds"], ""))
         table.add_row(*(cell[head] for head in SHOWN if head != "holds"), holds)
     console.print(table)
@@ -121,8 +123,7 @@ def markdown(measured: Measurement) -> str:
         "# Speed and memory",
         "",
         f"Written by `{measured.machine['command']}`; do not edit. "
-        "The same figures with all digits are in "
-        f"[{FIGURES}]({FIGURES}).",
+        f"The same figures, with the floors per elapsed second, are in [{FIGURES}]({FIGURES}).",
         "",
     ]
     if measured.scale != "full":
@@ -145,9 +146,9 @@ def markdown(measured: Measurement) -> str:
 READING = (
     "How to read it: rates are per processor second of one thread, beside the same rate per",
     "elapsed second; medians over the repeats. The floor was measured in the same run on the same",
-    "machine: a bare kernel that does the least the job needs, described below. **× floor** is how",
-    "many times the floor's time (or memory) the job takes; 1 would be the floor itself. A mark is",
-    "what the project set out to reach.",
+    "machine: a bare kernel that does the arithmetic at the heart of the job and nothing around",
+    "it, described below. **× floor** is how many times the floor's time (or memory) the job",
+    "takes. A mark is what the project set out to reach.",
 )
 
 

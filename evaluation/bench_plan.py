@@ -15,7 +15,7 @@ LEARNED = ("shared_bottom", "dbmtl", "rui3", "sass")
 JUDGED = "rui3"
 """Policy whose judgement is measured for memory: it predicts the most."""
 LARGEST = "sass"
-"""Policy whose fit is measured for memory: of the four it holds the most."""
+"""Policy whose fit is measured for memory: of the four it held the most when this was written."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Scale:
 SCALES = {
     scale.name: scale
     for scale in (
-        Scale("full", "default", 6, 1, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
+        Scale("full", "default", 6, 2, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
         Scale("small", "tiny", 2, 1, 50, 1, 100, 50, 300, 1_000, 50, 1),
     )
 }

@@ -60,8 +60,10 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
     )
     table, file = to_table(shown), plan.folder / "impressions.parquet"
     one_file = timed(lambda: write_table(table, file), n, scale.repeats)
-    days = f"{scale.speed_days} day of the {config.name} world" + "s" * (scale.speed_days > 1)
-    work = f"{days}, random policy, {n:,} impressions of {n_requests:,} requests"
+    work = (
+        f"days of the {config.name} world: {scale.speed_days}; random policy, {n:,} impressions "
+        f"of {n_requests:,} requests"
+    )
     mark = IMPRESSIONS_PER_CPU_S if scale.marks_apply else None
     unit = "impressions"
     return (

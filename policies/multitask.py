@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,17 +19,17 @@ from policies.examples import Examples
 from policies.fusion import Fusion
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy
+from policies.serving import TwoSided
 from policies.trainer import Trainer, TrainingRecord
 from sim.config import ConfigError
 from sim.schema import TARGETS, Requests
 
 
-def logits(network: nn.Module, batch: Batch) -> Tensor:
+def logits(network: TwoSided, batch: Batch) -> Tensor:
     """Return the logits [n, T] of a two-sided network for training rows, positions included."""
     request = network.request_side(batch.user, batch.refer, batch.moment)
     streamer = network.streamer_side(batch.streamer)
-    out: Tensor = network.join(request, streamer, batch.pair, batch.position)
-    return out
+    return network.join(request, streamer, batch.pair, batch.position)
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Likelihood:
             batch = without_ids(batch, self.id_dropout, generator)
         labels = batch.labels[:, [TARGETS.index(name) for name in self.targets]]
         each = functional.binary_cross_entropy_with_logits(
-            logits(self.network, batch), labels, reduction="none"
+            logits(cast("TwoSided", self.network), batch), labels, reduction="none"
         )
         return each.mean(0) @ self.weight
 

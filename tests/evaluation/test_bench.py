@@ -1,4 +1,4 @@
-"""The machinery of the benchmark at tiny scale: keys, ratios, floors, pages; no time is asserted."""
+"""The machinery of the benchmark at tiny scale: keys, ratios, floors, pages. It asserts no time."""
 
 import json
 import math
@@ -194,7 +194,7 @@ def test_page_and_json() -> None:
     measured = measurement()
     cells = dict(zip(HEADS, row(RATE, bench_page.number), strict=True))
     assert cells == {
-        "figure": "job", "measured": "25", "unit": "things/CPU-s", "elapsed": "20",
+        "figure": "job", "measured": "25", "unit": "things per CPU-second", "elapsed": "20",
         "floor": "100", "× floor": "4", "mark": "≥ 30", "holds": "no",
     }  # fmt: skip
     page = markdown(measured)
