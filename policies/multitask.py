@@ -112,9 +112,7 @@ class MultiTaskPolicy(NeuralPolicy):
     def targets(self) -> tuple[str, ...]:
         """Targets of the network's logits, in their order."""
 
-    def train(
-        self, network: nn.Module, examples: Examples, context: FitContext
-    ) -> TrainingRecord:
+    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
         """Maximise the weighted likelihood of all targets."""
         weight = torch.tensor([float(self.target_weights[name]) for name in self.targets])
         task = Likelihood(network, examples, self.targets, weight, self.encoder.id_dropout)
@@ -126,9 +124,7 @@ class MultiTaskPolicy(NeuralPolicy):
         out = np.zeros((len(self.targets), n_requests * width), np.float32)
         for cells, z in self._fitted().blocks(requests):
             out[:, cells] = _sigmoid(z).T
-        return {
-            name: out[k].reshape(n_requests, width) for k, name in enumerate(self.targets)
-        }
+        return {name: out[k].reshape(n_requests, width) for k, name in enumerate(self.targets)}
 
     def score(self, requests: Requests) -> NDArray[np.float32]:
         """Return fused scores float32 [B, C], 0 where masked; see `NeuralPolicy.score`."""

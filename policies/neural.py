@@ -83,9 +83,7 @@ class NeuralPolicy(ABC):
         """Return an untrained network (a `TwoSided`) for these vocabularies and moments."""
 
     @abstractmethod
-    def train(
-        self, network: nn.Module, examples: Examples, context: FitContext
-    ) -> TrainingRecord:
+    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
         """Train the network in place."""
 
     @abstractmethod

@@ -26,13 +26,17 @@ from sim.schema import SCENARIOS, TARGETS, Requests
 
 ENGAGE = TARGETS.index("engage")
 
+STEP = 3
+"""Context column of the moment that holds the step of the session."""
+
 
 class SASSNetwork(nn.Module):
     """Two symmetric towers; e_s = n_s + MLP_bias(scenario features), scores are cosines.
 
-    Each tower is a `ScenarioTransfer` over its encoded side. The user's bias net reads the moment
-    (scenario, entry, hour, step), the item's its scenario. Item vectors differ by scenario, one
-    index per scenario. Source: SASS (arXiv 2208.11457) and the authors' talk.
+    Each tower is a `ScenarioTransfer` over its encoded side; the bias nets read the scenario's
+    embedding. Hour and step are left out: which rooms are exposed depends on them, and a model
+    that contrasts with exposed rooms would learn the exposure and not the taste. Item vectors
+    differ by scenario, one index per scenario. Source: SASS (arXiv 2208.11457), authors' talk.
 
     Args:
         statistics: vocabularies and moments.
@@ -52,25 +56,24 @@ class SASSNetwork(nn.Module):
         super().__init__()
         dims = (encoder.id_dim, encoder.context_dim)
         self.user = SideEncoder(statistics.user, *dims)
-        self.moment = SideEncoder(statistics.moment, *dims)
         self.streamer = SideEncoder(statistics.streamer, *dims)
         self.user_tower = ScenarioTransfer(self.user.width, layers, encoder.context_dim)
         self.item_tower = ScenarioTransfer(self.streamer.width, layers, encoder.context_dim)
-        self.user_bias = bias_net(self.moment.width, bias, layers[-1])
+        self.user_bias = bias_net(encoder.context_dim, bias, layers[-1])
         self.item_bias = bias_net(encoder.context_dim, bias, layers[-1])
 
     def users(self, user: SideTensors, moment: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global unit vector of each request, [B, D] each."""
         own, shared = self.user_tower(self.user(user), scenario_of(moment))
-        bias = self.user_bias(self.moment(moment))
-        return own + bias, shared
+        bias = self.user_bias(self.user_tower.scenario(scenario_of(moment)))
+        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
 
     def items(self, streamer: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global unit vector of each room, [N, D] each."""
         scenario = scenario_of(streamer)
         own, shared = self.item_tower(self.streamer(streamer), scenario)
         bias = self.item_bias(self.item_tower.scenario(scenario))
-        return own + bias, shared
+        return functional.normalize(own + bias, dim=1), functional.normalize(shared, dim=1)
 
     def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
         """Return request vectors [B, D]; the refer is not read."""
@@ -139,16 +142,16 @@ class Views:
                 )[0]
                 for side in user
             ]
-            total = total + info_nce(*(functional.normalize(v, dim=1) for v in views), self._user[user[0]], self.temperature)
+            total = total + info_nce(views[0], views[1], self._user[user[0]], self.temperature)
         item = self._pair(rows, self._item_partners, generator)
         if item is not None:
             views = [
-                self.network.items(
-                    self.examples.streamer.take(side).without_ids(drop, generator)
-                )[0]
+                self.network.items(self.examples.streamer.take(side).without_ids(drop, generator))[
+                    0
+                ]
                 for side in item
             ]
-            total = total + info_nce(*(functional.normalize(v, dim=1) for v in views), self._item[item[0]], self.temperature)
+            total = total + info_nce(views[0], views[1], self._item[item[0]], self.temperature)
         return total
 
     def _pair(
@@ -163,10 +166,11 @@ class Views:
 
 @dataclass
 class Triplets:
-    """Stage 2: an engaged room against rooms exposed in the same scenario in the same hour.
+    """Stage 2: an engaged room against rooms exposed in the same scenario, tick and step.
 
     Drawing logged rows draws rooms in proportion to their exposure, and only rooms on air. The
-    same loss on the global outputs is the auxiliary loss.
+    same loss on the global outputs is the auxiliary loss. Negatives are matched on the step of
+    the session, because later steps expose other rooms: heavy users would else seem to like them.
     """
 
     network: SASSNetwork
@@ -181,7 +185,9 @@ class Triplets:
         """Find the positives."""
         examples = self.examples
         self._positive = torch.nonzero(examples.labels[:, ENGAGE] > 0.5).flatten()
-        self._exposed = Groups(examples.tick * len(SCENARIOS) + examples.scenario)
+        step = examples.moment.context[:, STEP].long()[examples.request]
+        place = examples.tick * len(SCENARIOS) + examples.scenario
+        self._exposed = Groups(place * (int(step.max()) + 1) + step)
 
     def __len__(self) -> int:
         """Number of positives."""
@@ -268,9 +274,7 @@ class SASS(NeuralPolicy):
         """Return an untrained `SASSNetwork`."""
         return SASSNetwork(statistics, self.encoder, self.layers, self.bias)
 
-    def train(
-        self, network: nn.Module, examples: Examples, context: FitContext
-    ) -> TrainingRecord:
+    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
         """Pretrain on views, then fine-tune all parameters on engagements."""
         assert isinstance(network, SASSNetwork)
         drop = self.encoder.id_dropout
@@ -278,9 +282,7 @@ class SASS(NeuralPolicy):
         views = Views(network, examples, self.temperature, drop, self.n_anchors)
         if len(views):
             self.pretraining_ = self.pretrainer.run(network, views, context, "pretrain")
-        triplets = Triplets(
-            network, examples, self.n_negatives, self.margin, self.auxiliary, drop
-        )
+        triplets = Triplets(network, examples, self.n_negatives, self.margin, self.auxiliary, drop)
         return self.trainer.run(network, triplets, context, "finetune")
 
     def user_vectors(self, requests: Requests) -> NDArray[np.float32]:

@@ -61,9 +61,7 @@ class Scorer:
         self._vectors = torch.zeros(0, 0)
         self._category: NDArray[np.int32] = np.zeros(0, np.int32)
 
-    def blocks(
-        self, requests: Requests
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def blocks(self, requests: Requests) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield (cells, logits): unmasked positions in the flattened [B, C], and [n, T]."""
         cells = np.flatnonzero(requests.mask)
         if len(cells) == 0:

@@ -47,9 +47,7 @@ class TargetGraph:
                         f"graph: target {name!r} is unknown; allowed: {', '.join(TARGETS)}"
                     )
             if len(set(of)) != len(of):
-                raise TargetGraphError(
-                    f"graph.{child} = {of}; allowed: each parent at most once"
-                )
+                raise TargetGraphError(f"graph.{child} = {of}; allowed: each parent at most once")
         everyone = sorted({*named, *(p for of in named.values() for p in of)}, key=TARGETS.index)
         sorter = TopologicalSorter({name: named.get(name, []) for name in everyone})
         try:

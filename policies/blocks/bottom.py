@@ -48,7 +48,7 @@ class SplitBottom(nn.Module):
         self.width = widths[-1]
 
     def request_part(self, x: Tensor) -> Tensor:
-        """Return what the encoded requests [B, n_request] add to the first layer, [B, widths[0]]."""
+        """Return what encoded requests [B, n_request] add to the first layer, [B, widths[0]]."""
         part: Tensor = self.request(x) + self.pair.constant()
         return part
 

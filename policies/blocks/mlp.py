@@ -22,9 +22,7 @@ class MLP(nn.Module):
         """Create the layers."""
         super().__init__()
         sizes = [n_in, *widths]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in pairwise(sizes)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.width = sizes[-1]
 
     def forward(self, x: Tensor) -> Tensor:

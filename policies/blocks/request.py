@@ -19,9 +19,7 @@ class RequestEncoder(nn.Module):
         refer: whether the room watched before is read (RUI 1.0) or not.
     """
 
-    def __init__(
-        self, statistics: Statistics, id_dim: int, context_dim: int, refer: bool
-    ) -> None:
+    def __init__(self, statistics: Statistics, id_dim: int, context_dim: int, refer: bool) -> None:
         """Create the encoders."""
         super().__init__()
         self.user = SideEncoder(statistics.user, id_dim, context_dim)

@@ -77,7 +77,10 @@ def test_it_finds_the_planted_taste(name: str) -> None:
     policy.fit(as_log(learning_log(hours=8, per_hour=400)), FitContext(seed=0))
     requests = serving_requests(150, LOG)
     cells, label = taste_labels(requests)
-    assert auc(label, policy.score(requests).reshape(-1)[cells]) > 0.9
+    scores, of = policy.score(requests).reshape(-1)[cells], cells // requests.mask.shape[1]
+    # within each request: a triplet loss says nothing about the level of a user's scores
+    each = [auc(label[of == b], scores[of == b]) for b in np.unique(of)]
+    assert np.mean(each) > 0.9
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -143,8 +146,8 @@ def test_a_score_does_not_depend_on_its_batch(name: str) -> None:
     whole = policy.score(requests)
     alone = np.concatenate([policy.score(requests.take(slice(i, i + 1))) for i in range(40)])
     halves = [policy.score(requests.take(slice(lo, lo + 20))) for lo in (0, 20)]
-    np.testing.assert_allclose(whole, alone, atol=2e-6)
-    np.testing.assert_allclose(whole, np.concatenate(halves), atol=2e-6)
+    np.testing.assert_allclose(whole, alone, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(whole, np.concatenate(halves), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", MULTI_TASK)
@@ -403,7 +406,7 @@ def test_target_columns_follow_the_names() -> None:
     assert float(task.loss(rows, generator(0), False).detach()) == pytest.approx(by_hand, rel=1e-4)
 
 
-def test_sass_negatives_were_exposed_in_the_same_scenario_and_hour() -> None:
+def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> None:
     policy = preset("sass")
     network = cast("SASSNetwork", new_network(policy))
     task = Triplets(network, examples(), 8, 0.3, 0.5, 0.0)
@@ -411,7 +414,8 @@ def test_sass_negatives_were_exposed_in_the_same_scenario_and_hour() -> None:
     positive = task._positive
     assert (data.labels[positive, TARGETS.index("engage")] == 1).all()
     negative = task._exposed.draw(positive, 8, generator(0))
-    for column in (data.scenario, data.tick):
+    step = data.moment.context[:, 3][data.request]
+    for column in (data.scenario, data.tick, step):
         assert (column[negative] == column[positive][:, None]).all()
 
 
