@@ -1,4 +1,4 @@
-"""Sampling partners and negatives from groups of rows, and the two contrastive losses of SASS."""
+"""Groups and blocks of rows to draw partners and negatives from; the contrastive losses of SASS."""
 
 from __future__ import annotations
 
@@ -26,6 +26,38 @@ class Groups:
         u = torch.rand((len(rows), n), generator=generator, dtype=torch.float64)
         place = (u * self.count[rows][:, None]).long()
         return self.order[self.start[rows][:, None] + place]
+
+
+class Blocks:
+    """Rows of equal key, cut into blocks of at most `size`.
+
+    Args:
+        rows: int64 [N].
+        key: int64 [N], of each of the rows; blocks come in the order of keys.
+        size: at least 1.
+    """
+
+    def __init__(self, rows: Tensor, key: Tensor, size: int) -> None:
+        """Sort once."""
+        order = torch.argsort(key, stable=True)
+        self.rows, self.size = rows[order], size
+        counts = torch.unique_consecutive(key[order], return_counts=True)[1]
+        place = torch.arange(len(rows)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        self._start = torch.nonzero(place % size == 0).flatten()
+        self._count = torch.diff(self._start, append=torch.tensor([len(rows)]))
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return len(self._start)
+
+    def take(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of blocks [n], int64 [n, size], and which are real, bool [n, size].
+
+        Blocks that are not full repeat their first row.
+        """
+        start, place = self._start[blocks][:, None], torch.arange(self.size)
+        filled = place < self._count[blocks][:, None]
+        return self.rows[start + place * filled], filled
 
 
 class Partners:

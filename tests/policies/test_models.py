@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,20 +15,15 @@ from torch import Tensor, nn
 
 from policies.columns import Batch
 from policies.contract import FitContext
-from policies.dbmtl import DBMTL, DBMTLNetwork
 from policies.examples import Examples, replay
 from policies.features import FeatureStore
-from policies.multitask import Likelihood, MultiTaskPolicy, logits
+from policies.multitask import Likelihood, MultiTaskPolicy
 from policies.neural import NeuralPolicy, NotFittedError
-from policies.rui import RUINetwork
 from policies.sass import SASS, SASSNetwork, Triplets, Views
-from policies.target_graph import TargetGraphError
 from policies.trainer import Trainer, generator
-from sim.config import ConfigError
-from sim.schema import PAD, SCENARIOS, SWIPE, TARGETS, Requests
+from sim.schema import TARGETS, Requests
 from tests.policies.planted_learning import (
     FEATURES,
-    N_STREAMERS,
     as_log,
     auc,
     learning_log,
@@ -323,134 +318,6 @@ def test_odd_requests_have_scores(name: str) -> None:
     assert np.isfinite(policy.score(single)).all()
     empty = replace(single, supply=rooms(np.zeros((6, 0), np.int32)), mask=np.ones((6, 0), bool))
     assert policy.score(empty).shape == (6, 0)
-
-
-def test_a_refer_and_the_same_streamer_have_different_vectors() -> None:
-    network = fitted("rui3").network_
-    assert isinstance(network, RUINetwork)
-    refer = network.rank.request.refer
-    assert refer is not None
-    assert refer.ids is not None
-    assert network.rank.streamer.ids is not None
-    value = torch.tensor([[4]], dtype=torch.int32)
-    as_refer, as_streamer = refer.ids(value), network.rank.streamer.ids(value)
-    assert as_refer.shape == as_streamer.shape
-    assert not torch.equal(as_refer, as_streamer)
-    assert refer.ids.table.data_ptr() != network.rank.streamer.ids.table.data_ptr()
-
-
-def test_rui_adds_the_match_to_the_rank_logits() -> None:
-    network = new_network(preset("rui3"))
-    assert isinstance(network, RUINetwork)
-    batch = some_batch()
-    with torch.no_grad():
-        network.fc.weight.normal_(generator=generator(1))
-        u, _, r = network.rank.request.parts(batch.user, batch.refer, batch.moment)
-        i, m = network.rank.streamer(batch.streamer), network.match
-        u2r = (m.a(u) * m.b(r)).sum(1) * (batch.scenario == SWIPE)
-        s = u2r * (m.c(r) * m.d(i)).sum(1) + (m.e(u) * m.f(i)).sum(1)
-        rank = logits(network.rank, batch)
-        expected = rank + s[:, None] * network.fc.weight[:, 0] + network.fc.bias
-        assert torch.allclose(logits(network, batch), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_blind_model_does_not_see_the_refer() -> None:
-    requests = serving_requests(40, LOG)
-    swipe = requests.scenario == SWIPE
-    other = np.where(swipe, (requests.refer_id + 1) % N_STREAMERS, PAD).astype(np.int32)
-    turned = replace(requests, refer_id=other)
-    for name in ("shared_bottom", "dbmtl", "sass"):
-        assert np.array_equal(fitted(name).score(requests), fitted(name).score(turned))
-    assert not np.array_equal(fitted("rui3").score(requests), fitted("rui3").score(turned))
-    seeing = new_network(preset("dbmtl", refer=True))
-    assert isinstance(seeing, DBMTLNetwork)
-    assert seeing.request.refer is not None
-
-
-def test_dbmtl_takes_any_graph_and_refuses_cycles() -> None:
-    base = preset("dbmtl")
-    shared = {
-        key: getattr(base, key)
-        for key in ("bottom", "towers", "relation", "fusion", "features", "encoder", "trainer")
-    }
-    graph = {"purchase": ["like", "follow"], "like": ["watch"]}
-    weights = dict.fromkeys(("purchase", "like", "follow", "watch"), 1.0)
-    policy = DBMTL(graph=graph, target_weights=weights, refer=False, **shared)
-    assert policy.targets == ("watch", "follow", "like", "purchase")
-    policy.fit(as_log(LOG), FitContext())
-    assert set(policy.predict(serving_requests(3, LOG))) == set(weights)
-    with pytest.raises(TargetGraphError, match="cycle"):
-        DBMTL(
-            graph={"like": ["watch"], "watch": ["like"]},
-            target_weights={"like": 1.0, "watch": 1.0},
-            refer=False,
-            **shared,
-        )
-    with pytest.raises(ConfigError, match="target_weights has like; allowed"):
-        DBMTL(graph={"like": ["watch"]}, target_weights={"like": 1.0}, refer=False, **shared)
-
-
-def test_target_columns_follow_the_names() -> None:
-    """Logit k belongs to targets[k], whatever the order of the graph."""
-    policy = preset("dbmtl")
-    network = new_network(policy)
-    task = task_of(policy, network, examples())
-    rows = torch.arange(50)
-    z = logits(network, examples().batch(rows)).detach()
-    labels = examples().labels[rows]
-    by_hand = 0.0
-    for k, name in enumerate(policy.targets):
-        y = labels[:, TARGETS.index(name)]
-        p = torch.sigmoid(z[:, k])
-        by_hand += float(-(y * torch.log(p) + (1 - y) * torch.log(1 - p)).mean())
-    assert float(task.loss(rows, generator(0), False).detach()) == pytest.approx(by_hand, rel=1e-4)
-
-
-def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> None:
-    policy = preset("sass")
-    network = cast("SASSNetwork", new_network(policy))
-    task = Triplets(network, examples(), 8, 0.3, 0.5, 0.0)
-    data = examples()
-    positive = task._positive
-    assert (data.labels[positive, TARGETS.index("engage")] == 1).all()
-    negative = task._exposed.draw(positive, 8, generator(0))
-    step = data.moment.context[:, 3][data.request]
-    for column in (data.scenario, data.tick, step):
-        assert (column[negative] == column[positive][:, None]).all()
-
-
-def test_a_foreign_scenario_of_sass_is_not_moved() -> None:
-    network = cast("SASSNetwork", new_network(preset("sass")))
-    data = examples()
-    rows = torch.nonzero(data.scenario == 0).flatten()
-    batch = data.batch(rows)
-    own, shared = network.users(batch.user, batch.moment)
-    item, item_shared = network.items(batch.streamer)
-    torch.autograd.backward((own * item).sum() + (shared * item_shared).sum())
-    for tower in (network.user_tower, network.item_tower):
-        for s in range(len(SCENARIOS)):
-            grads = [p.grad for p in tower.own[s].parameters()]
-            assert all(g is None for g in grads) == (s != 0)
-
-
-def test_sass_scores_are_inner_products_and_items_differ_by_scenario() -> None:
-    policy, requests = fitted("sass"), serving_requests(20, LOG)
-    user, streamer = policy.user_vectors(requests), policy.streamer_vectors(requests)
-    assert user.shape == (20, 32)
-    assert streamer.shape == (*requests.mask.shape, 32)
-    near = np.einsum("bd,bcd->bc", user, streamer)
-    np.testing.assert_allclose(
-        policy.score(requests)[requests.mask], near[requests.mask], atol=1e-6
-    )
-    moved = replace(requests, scenario=((requests.scenario + 1) % 3).astype(np.int8))
-    assert not np.allclose(policy.streamer_vectors(moved), streamer)
-
-
-def test_sass_base_leaves_pretraining_out() -> None:
-    policy = preset("sass", n_anchors=0, trainer__steps_per_epoch=10)
-    policy.fit(as_log(LOG), FitContext())
-    assert policy.pretraining_ is None
-    assert fitted("sass").pretraining_ is not None
 
 
 @pytest.mark.parametrize("name", MODELS)
