@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from policies.contract import FitContext
+from policies.contrast import Blocks
 from policies.dbmtl import DBMTL, DBMTLNetwork
 from policies.multitask import logits
 from policies.rui import RUINetwork
@@ -111,16 +112,48 @@ def test_target_columns_follow_the_names() -> None:
 
 
 def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> None:
-    policy = preset("sass")
-    network = cast("SASSNetwork", new_network(policy))
-    task = Triplets(network, examples(), 8, 0.3, 0.5, 0.0)
+    network = cast("SASSNetwork", new_network(preset("sass")))
     data = examples()
-    positive = task._positive
-    assert (data.labels[positive, TARGETS.index("engage")] == 1).all()
-    negative = task._exposed.draw(positive, 8, generator(0))
+    task = Triplets(network, data, 8, 0.3, 0.5, 0.0)
+    positive, filled = task._blocks.take(torch.arange(len(task)))
+    assert (data.labels[positive[filled], TARGETS.index("engage")] == 1).all()
+    negative = task._exposed.draw(positive[:, 0], 8, generator(0))
     step = data.moment.context[:, 3][data.request]
-    for column in (data.scenario, data.tick, step):
-        assert (column[negative] == column[positive][:, None]).all()
+    for column in (data.scenario, data.tick, step, data.position):
+        assert (column[negative] == column[positive[:, :1]]).all()
+        assert (column[positive] == column[positive[:, :1]]).all()
+
+
+def test_sass_triplets_by_hand() -> None:
+    network, data = cast("SASSNetwork", new_network(preset("sass"))), examples()
+    task, rows = Triplets(network, data, 3, 0.3, 0.5, 0.0), torch.arange(5)
+    with torch.no_grad():
+        loss = float(task.loss(rows, generator(1), False))
+        users = network.users(data.user.take(data.request), data.moment.take(data.request))
+        rooms = network.items(data.streamer)
+    positive, filled = task._blocks.take(rows)
+    negative = task._exposed.draw(positive[:, 0], 3, generator(1))
+    streamer, expected = data.streamer.ids[:, 0], 0.0
+    for weight, user, room in zip((1.0, 0.5), users, rooms, strict=True):
+        hinges = [
+            max(0.0, 0.3 - float(user[i] @ room[i]) + float(user[i] @ room[j]))
+            for block, rivals, real in zip(positive, negative, filled, strict=True)
+            for i in block[real].tolist()
+            for j in rivals.tolist()
+            if streamer[i] != streamer[j]
+        ]
+        expected += weight * float(np.mean(hinges))
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_blocks_hold_every_row_once_and_one_key_each() -> None:
+    key = torch.tensor([4, 1, 4, 4, 1, 9, 4])
+    rows = torch.arange(10, 17)
+    blocks = Blocks(rows, key, 3)
+    taken, filled = blocks.take(torch.arange(len(blocks)))
+    assert taken[filled].tolist() == [11, 14, 10, 12, 13, 16, 15]
+    assert filled.sum(1).tolist() == [2, 3, 1, 1]
+    assert (key[taken - 10] == key[taken[:, :1] - 10]).all()
 
 
 def test_a_foreign_scenario_of_sass_is_not_moved() -> None:
