@@ -31,7 +31,13 @@ def test_help_of_every_verb(run, tmp_path, verb) -> None:
 
 def test_help_of_study_lists_options(run) -> None:
     _, printed, _ = run("study", "--help")
-    for name in ("world: default, large, tiny", "experiment: ", "deploy_days: 1", "seed: 0", "out: null"):
+    for name in (
+        "world: default, large, tiny",
+        "experiment: ",
+        "deploy_days: 1",
+        "seed: 0",
+        "out: null",
+    ):
         assert name in printed
 
 
