@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -30,11 +31,9 @@ from policies.contract import FitContext
 from policies.rank import Server
 from sim.config import build
 from sim.log import Log
-from sim.log_writer import state_path
-from sim.schema import DAY_S, SCENARIOS
+from sim.schema import DAY_S, SWIPE
 from sim.simulate import simulate
 from sim.truth_log import logged_truth
-from sim.world import State, World
 
 TIMINGS = "timings.json"
 _POLL_S = 0.5
@@ -233,10 +232,8 @@ def _table(
 
 def _world_facts(settings: StudySettings, log: Log) -> dict[str, str]:
     shown, bought = log.impressions(), log.purchases()
-    on_lists = shown.scenario != SCENARIOS.index("swipe")
-    entered = shown.take(shown.watch_s > 0)
-    state = State.load(log.folder / state_path(settings.days))
-    population = World(settings.world, settings.seed, state).population.config
+    on_lists = shown.scenario != SWIPE
+    population = settings.world.population
     return {
         "world": settings.world.name,
         "users": f"{population.n_users:,}",
@@ -245,19 +242,13 @@ def _world_facts(settings: StudySettings, log: Log) -> dict[str, str]:
         "days of deployment": str(settings.deploy_days),
         "logged by": settings.logging.name,
         "impressions": f"{len(shown):,}",
-        "requests": f"{len(set(shown.request_id.tolist())):,}",
+        "requests": f"{len(np.unique(shown.request_id)):,}",
         "rooms to rank, mean": f"{shown.n_candidates.mean():.0f}",
         "click rate on lists": f"{shown.click[on_lists].mean():.3f}",
         "effective views in the swipe": f"{shown.view[~on_lists].mean():.3f}",
-        "median stay, s": f"{float(_median(entered.watch_s)):.1f}",
+        "median stay, s": f"{np.median(shown.watch_s[shown.watch_s > 0]):.1f}",
         "purchases seen": f"{len(bought):,}",
     }
-
-
-def _median(values: object) -> float:
-    import numpy as np
-
-    return float(np.median(np.asarray(values)))
 
 
 def _log_key(settings: StudySettings) -> str:
