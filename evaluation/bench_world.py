@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
+from numpy.typing import NDArray
 
 from evaluation.bench_clock import peak_gb, timed
 from evaluation.bench_figure import IMPRESSIONS_PER_CPU_S, Figure, memory, rate
@@ -15,22 +15,22 @@ from evaluation.bench_plan import BenchPlan
 from policies.heuristics import Random
 from policies.rank import Exploration, Server
 from sim.config import WorldConfig, build
+from sim.kernel import kernel, numbers
 from sim.log import Log
+from sim.normal import sigmoid
 from sim.parameters import WatchConfig
-from sim.rng import philox4x32
+from sim.rng import four_uniforms
 from sim.schema import DAY_S
 from sim.simulate import simulate
 from sim.tables import to_table, write_table
 from sim.watch import draw_watch_s
 from sim.world import World
 
-BLOCK = 2048
-"""Impressions of the kernel at a time, about as many as a step of all sessions of a tick shows."""
 SLOTS = 12
 """Rows of the kernel's table of rooms on air."""
 
 KERNEL = (
-    "bare numpy, in blocks: one Philox block an impression; affinity as a dot product of 16 "
+    "one bare compiled loop: one Philox block an impression; affinity as a dot product of 16 "
     "numbers; click and stay by their logistic laws, watch time by its inverse law; for each "
     "request the mask of all candidates without one that was seen, and uniform choices from it"
 )
@@ -87,7 +87,7 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
 def bare_world(
     n: int, n_requests: int, n_candidates: int, watch: WatchConfig
 ) -> Callable[[], None]:
-    """Return a kernel that does the arithmetic of `n` impressions and nothing else.
+    """Return a function that does the arithmetic of `n` impressions and nothing else.
 
     Args:
         n: impressions.
@@ -100,30 +100,50 @@ def bare_world(
     interest /= np.linalg.norm(interest, axis=1, keepdims=True)
     content /= np.linalg.norm(content, axis=1, keepdims=True)
     on_air = np.ones((SLOTS, n_candidates), np.bool_)
-    user = rng.integers(0, len(interest), n)
-    slate = np.arange(n) * n_requests // n
+    user, slate = rng.integers(0, len(interest), n), np.arange(n) * n_requests // n
     seen, slot = rng.integers(0, n_candidates, n_requests), rng.integers(0, SLOTS, n_requests)
+    law, watch_s = numbers(watch), np.empty(n)
 
-    def kernel() -> None:
-        for low in range(0, n, BLOCK):
-            own = slice(low, low + BLOCK)
-            who, of = user[own], slate[own]
-            first, last = of[0], of[-1] + 1
-            u = (philox4x32((who, of, 0, 0), (0, 0)) + 0.5) * 2.0**-32
-            mask = on_air[slot[first:last]]
-            mask[np.arange(last - first), seen[first:last]] = False
-            cells = np.flatnonzero(mask)
-            start = cells.searchsorted(np.arange(last - first) * n_candidates)
-            n_open = np.diff(start, append=len(cells))
-            request = of - first
-            nth = (u[3] * n_open[request]).astype(np.int64)
-            room = cells[np.minimum(start[request] + nth, len(cells) - 1)] % n_candidates
-            affinity = np.float32(3.5) * np.einsum("nk,nk->n", interest[who], content[room])
-            clicked = u[0] < expit(affinity - 1.0)
-            engaged = clicked & (u[1] < expit(affinity - 1.5))
-            draw_watch_s(watch, engaged, affinity, u[2])
+    def run() -> None:
+        _bare_world(law, interest, content, on_air, user, slate, seen, slot, watch_s)
 
-    return kernel
+    run()  # compiles
+    return run
+
+
+@kernel
+def _bare_world(
+    law: WatchConfig,
+    interest: NDArray[np.float32],
+    content: NDArray[np.float32],
+    on_air: NDArray[np.bool_],
+    user: NDArray[np.int64],
+    slate: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    watch_s: NDArray[np.float64],
+) -> None:
+    mask = np.empty(on_air.shape[1], np.bool_)
+    for i in range(len(user)):
+        request = slate[i]
+        if i == 0 or request != slate[i - 1]:
+            n_open, row = 0, slot[request]
+            for c in range(len(mask)):
+                mask[c] = on_air[row, c]
+                n_open += on_air[row, c]
+            mask[seen[request]] = False
+            n_open -= 1
+        u = four_uniforms(0, 0, user[i], i, 0, 0)
+        nth, room = int(u[3] * n_open), 0
+        while nth > 0 or not mask[room]:
+            nth -= mask[room]
+            room += 1
+        affinity = 0.0
+        for k in range(content.shape[1]):
+            affinity += interest[user[i], k] * content[room, k]
+        clicked = u[0] < sigmoid(3.5 * affinity - 1.0)
+        engaged = clicked and u[1] < sigmoid(3.5 * affinity - 1.5)
+        watch_s[i] = draw_watch_s(law, engaged, 3.5 * affinity, u[2])
 
 
 def _random() -> Server:

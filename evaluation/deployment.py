@@ -10,8 +10,9 @@ from evaluation.online import UserTotals, user_totals
 from policies.contract import Policy, Privileged
 from policies.rank import Exploration, Server
 from sim.schema import Impressions, Purchases
+from sim.state import State
 from sim.truth import TruthRows
-from sim.world import State, World
+from sim.world import World
 
 
 @dataclass(frozen=True)

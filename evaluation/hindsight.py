@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.log import Log
-from sim.relations import Relations
-from sim.scene import Minds, Scene
+from sim.scene import Minds, Stage
 from sim.schema import PAD, Floats, Impressions, Purchases, Requests, Slate
+from sim.state import State
 from sim.truth import RequestTruth
 from sim.truth_log import sessions_to_their_end
-from sim.world import State, World
+from sim.world import World
 
 
 class HindsightError(RuntimeError):
@@ -43,7 +43,7 @@ class Hindsight:
             HindsightError: the world asks for a request that the log does not hold.
         """
         replay = _Replay(sessions_to_their_end(self.log, self.day), self.twin.config.tick_s)
-        self.scene_: Scene = self.twin.scene(self.day)
+        self.cell_: NDArray[np.int64] = self.twin.scene(self.day).on_air.cell
         for _ in self.twin.run(replay, 1):
             pass
         self.request_id_ = np.concatenate([np.zeros(0, np.int64), *replay.request_ids])
@@ -51,7 +51,7 @@ class Hindsight:
         self.request_id_ = self.request_id_[order]
         if replay.minds:
             self.minds_ = Minds.concat(replay.minds).take(order)
-        self.relations_: dict[int, Relations] = replay.relations
+        self.stages_: dict[int, Stage] = replay.stages
         return self
 
     def truth_for(self, requests: Requests) -> RequestTruth:
@@ -67,15 +67,8 @@ class Hindsight:
         ticks = np.unique(requests.session_start_s // self.twin.config.tick_s).astype(np.int64)
         if len(ticks) != 1:
             raise HindsightError(f"requests span ticks {ticks.tolist()}; allowed: one tick a batch")
-        twin = self.twin
-        return RequestTruth(
-            self.scene_,
-            twin.response,
-            twin.config.objective,
-            requests,
-            self.minds_.take(at),
-            self.relations_[int(ticks[0])],
-        )
+        stage, objective = self.stages_[int(ticks[0])], self.twin.config.objective
+        return RequestTruth(stage, self.cell_, objective, requests, self.minds_.take(at))
 
 
 class _Replay:
@@ -88,7 +81,7 @@ class _Replay:
         self.tick_s = tick_s
         self.request_ids: list[NDArray[np.int64]] = []
         self.minds: list[Minds] = []
-        self.relations: dict[int, Relations] = {}
+        self.stages: dict[int, Stage] = {}
 
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
@@ -105,7 +98,7 @@ class _Replay:
         column = requests.supply.column_of[requests.row[:, None], self.shown.streamer_id[at]]
         self.request_ids.append(requests.request_id)
         self.minds.append(truth.minds)
-        self.relations[int(requests.session_start_s[0] // self.tick_s)] = truth.relations
+        self.stages[int(requests.session_start_s[0] // self.tick_s)] = truth.stage
         propensity = np.where(filled, self.shown.propensity[at], 1.0)
         return Slate(np.where(filled, column, PAD).astype(np.int32), propensity)
 

@@ -22,7 +22,8 @@ from sim.config import WorldConfig, build
 from sim.log import Log
 from sim.log_writer import state_path
 from sim.schema import DAY_S
-from sim.world import State, World
+from sim.state import State
+from sim.world import World
 
 RESULT = "trial.pickle"
 STAGE = "stage"

@@ -6,12 +6,11 @@ conditional probability given the positions above it; the product over positions
 of the slate. Softmax sampling without replacement is the Plackett-Luce model (Plackett 1975, "The
 analysis of permutations", section 2).
 
-Every operation acts on one row at a time, so that a slate does not depend on the batch it is in.
+Each request is ranked alone, so that a slate does not depend on the batch it is in.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from policies.contract import Policy, Privileged, Updatable, is_privileged
 from sim.config import ConfigError, require
+from sim.kernel import kernel
 from sim.schema import PAD, Bools, Floats, Impressions, Purchases, Requests, Slate
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def rank(
         [B, K] in (0, 1], and 1 where PAD.
 
     Raises:
-        ValueError: the shapes disagree or `slate_size` is below 1.
+        ValueError: the shapes disagree, `slate_size` is below 1, or a score is not finite.
     """
     scores, mask = np.asarray(scores), np.asarray(mask, dtype=np.bool_)
     if scores.ndim != 2 or scores.shape != mask.shape:
@@ -91,24 +91,29 @@ def rank(
         )
     if slate_size < 1:
         raise ValueError(f"slate_size = {slate_size}: must be at least 1")
-    n_requests, n_candidates = scores.shape
+    n_requests = len(scores)
     if uniforms.shape != (n_requests, slate_size):
         raise ValueError(
             f"uniforms {uniforms.shape}: must have shape [B, K] = {(n_requests, slate_size)}"
         )
-    if n_requests == 0 or n_candidates == 0:
-        return Slate(np.full(uniforms.shape, PAD, np.int32), np.ones(uniforms.shape, np.float64))
-    drawn = np.asarray(uniforms, dtype=np.float64)
-    if scores.strides[1] == 0 and exploration.kind == "greedy":
-        return _level(mask, drawn)
-    rest, n_shown = _masked(scores, mask), np.count_nonzero(mask, axis=1)
-    if exploration.kind == "softmax":
-        slate = _plackett_luce(rest, exploration.temperature, drawn)
-    elif exploration.kind == "epsilon":
-        slate = _epsilon(rest, n_shown, exploration.eps, drawn)
-    else:
-        slate = _greedy(rest, drawn)
-    return _cut_short(slate, n_shown)
+    # one layout and two types, so that two variants of each kernel are compiled
+    kind = np.float32 if scores.dtype == np.float32 else np.float64
+    ready = np.require(scores, kind, ("C", "W"))
+    drawn = np.require(uniforms, np.float64, ("C", "W"))
+    slate = Slate(np.full(drawn.shape, PAD, np.int32), np.ones(drawn.shape))
+    fill = {"greedy": _fill_greedy, "epsilon": _fill_epsilon, "softmax": _fill_softmax}
+    dial = {"greedy": 0.0, "epsilon": exploration.eps, "softmax": exploration.temperature}
+    finite = fill[exploration.kind](
+        ready, np.require(mask, None, ("C", "W")), drawn, dial[exploration.kind], slate.column,
+        slate.propensity,
+    )  # fmt: skip
+    if not finite:
+        bad = mask & ~np.isfinite(scores)
+        raise ValueError(
+            f"{int(bad.sum())} of {int(mask.sum())} scores are not finite (first: "
+            f"{scores[bad][0]}); every unmasked score must be finite"
+        )
+    return slate
 
 
 class Server:
@@ -151,8 +156,8 @@ class Server:
             if truth is None:
                 raise PolicyError(f"policy {self._name} is privileged: needs `truth`, got None")
             oracle = cast("Privileged", self.policy)
-            scores = self._checked(oracle.score_with_truth(requests, truth), requests.mask)
-            return rank(scores, requests.mask, slate_size, self.exploration, uniforms)
+            scores = oracle.score_with_truth(requests, truth)
+            return self._choose(scores, requests.mask, slate_size, uniforms)
         policy = cast("Policy", self.policy)
         if len(requests) <= BLOCK_ROWS:
             return self._rank_block(policy, requests, slate_size, uniforms)
@@ -173,210 +178,172 @@ class Server:
     def _rank_block(
         self, policy: Policy, block: Requests, slate_size: int, uniforms: Floats
     ) -> Slate:
-        mask = block.mask
-        scores = self._checked(policy.score(block), mask) if len(block) else np.zeros(mask.shape)
-        return rank(scores, mask, slate_size, self.exploration, uniforms)
+        scores = policy.score(block) if len(block) else np.zeros(block.mask.shape)
+        return self._choose(scores, block.mask, slate_size, uniforms)
+
+    def _choose(self, scores: Floats, mask: Bools, slate_size: int, uniforms: Floats) -> Slate:
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu":
+            kind = getattr(scores, "dtype", type(scores).__name__)
+            raise PolicyError(
+                f"policy {self._name}: scores are {kind}; must be a numpy array of real numbers"
+            )
+        if scores.shape != mask.shape:
+            raise PolicyError(
+                f"policy {self._name}: scores have shape {scores.shape}; must be [B, C] = "
+                f"{mask.shape}"
+            )
+        try:
+            return rank(scores, mask, slate_size, self.exploration, uniforms)
+        except ValueError as error:
+            raise PolicyError(f"policy {self._name}: {error}") from error
 
     @property
     def _name(self) -> str:
         kind = type(self.policy)
         return f"{kind.__module__}.{kind.__qualname__}"
 
-    def _checked(self, scores: Floats, mask: Bools) -> Floats:
-        """Return `scores` if they are real, [B, C] and finite where `mask`."""
-        shape = getattr(scores, "shape", None)
-        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu":
-            kind = getattr(scores, "dtype", type(scores).__name__)
-            raise PolicyError(
-                f"policy {self._name}: scores are {kind}; must be a numpy array of real numbers"
-            )
-        if shape != mask.shape:
-            raise PolicyError(
-                f"policy {self._name}: scores have shape {shape}; must be [B, C] = {mask.shape}"
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = scores.sum()  # one cheap pass finds NaN and infinities
-        if not math.isfinite(total):  # it may be the sum of finite scores that overflows
-            bad = mask & ~np.isfinite(scores)
-            if bad.any():
-                raise PolicyError(
-                    f"policy {self._name}: {int(bad.sum())} of {int(mask.sum())} scores are not "
-                    f"finite (first: {scores[bad][0]}); every unmasked score must be finite"
-                )
-        return scores
 
-
-def _masked(scores: Floats, mask: Bools) -> Floats:
-    """Return a float copy of the scores with -inf where the mask is False."""
-    kind = scores.dtype if scores.dtype.kind == "f" else np.float64
-    rest = np.array(scores, dtype=kind, order="C")  # the flat writes below need C order
-    hidden = np.flatnonzero(~mask)
-    rest.reshape(-1)[hidden] = -np.inf
-    return rest
-
-
-def _cells(member: Bools) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the True cells of `member` [B, C] as flat indices, each row's first, and its number.
-
-    Returns:
-        Flat indices, ascending; the place of each row's first one in them, intp [B]; the number of
-        True cells in each row, intp [B].
-    """
-    n_rows, n_columns = member.shape
-    cells = np.flatnonzero(member)
-    edge = cells.searchsorted(np.arange(0, n_rows * n_columns + 1, max(n_columns, 1)))
-    return cells, edge[:-1], edge[1:] - edge[:-1]
-
-
-def _nth(uniforms: NDArray[np.float64], count: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return a uniform draw from 0 .. count - 1."""
-    return np.asarray(np.minimum((uniforms * count).astype(np.intp), count - 1))
-
-
-def _cut_short(slate: Slate, n_shown: NDArray[np.intp]) -> Slate:
-    """Put PAD where a request had no candidate left, in place."""
-    slate_size = slate.column.shape[1]
-    if (n_shown < slate_size).any():
-        none_left = np.arange(slate_size) >= n_shown[:, None]
-        slate.column[none_left] = PAD
-        slate.propensity[none_left] = 1.0
-    return slate
-
-
-def _level(mask: Bools, uniforms: NDArray[np.float64]) -> Slate:
-    """Fill each position uniformly: what `_greedy` does when one number scores a whole row.
-
-    Args:
-        mask: [B, C].
-        uniforms: [B, K].
-    """
-    n_requests, n_columns = mask.shape
-    column = np.full(uniforms.shape, PAD, np.int32)
-    propensity = np.ones(uniforms.shape, np.float64)
-    first = np.arange(0, n_requests * n_columns, n_columns)
-    cells, start, n_shown = _cells(mask)
-    rows = np.flatnonzero(n_shown)
-    for k in range(uniforms.shape[1]):
-        if k:
-            rows = rows[n_shown[rows] > k]
-        left = n_shown[rows] - k
-        place = start[rows] + _nth(uniforms[rows, k], left)
-        column[rows, k] = cells[place] - first[rows]
-        propensity[rows, k] = 1.0 / left
-        cells[place] = cells[start[rows] + left - 1]
-    return Slate(column, propensity)
-
-
-def _greedy(rest: Floats, uniforms: NDArray[np.float64]) -> Slate:
+@kernel
+def _fill_greedy(
+    scores: Floats,
+    mask: Bools,
+    uniforms: NDArray[np.float64],
+    _: float,
+    column: NDArray[np.int32],
+    propensity: NDArray[np.float64],
+) -> bool:
     """Fill each position with one of the tied best of what is left.
 
     A group of tied candidates is found once, however many positions it fills: each choice is
     replaced by the last member, which leaves a uniform draw from the others (Fisher and Yates).
 
-    Args:
-        rest: [B, C] scores, -inf where masked out; is overwritten.
-        uniforms: [B, K].
+    Returns:
+        Whether every score under the mask is finite; where not, the slates mean nothing.
     """
-    (n_requests, n_columns), slate_size = rest.shape, uniforms.shape[1]
-    column = np.empty(uniforms.shape, np.int32)
-    propensity = np.empty(uniforms.shape, np.float64)
-    first = np.arange(0, n_requests * n_columns, n_columns)
-    flat = rest.reshape(-1)
-    cells = start = left = np.zeros(n_requests, np.intp)
-    for k in range(slate_size):
-        spent = left == 0
-        if spent.all():
-            tied = rest == flat[first + rest.argmax(axis=1)][:, None]
-            cells, start, left = _cells(tied)
-        elif spent.any():
-            rows = np.flatnonzero(spent)
-            some = rest[rows]
-            more, begin, count = _cells(some == some.max(axis=1, keepdims=True))
-            more += np.repeat(first[rows] - np.arange(len(rows)) * n_columns, count)
-            start[rows], left[rows] = len(cells) + begin, count
-            cells = np.concatenate([cells, more])
-        if len(cells) == n_requests:  # nobody is tied
-            cell = cells
-            propensity[:, k] = 1.0
-            left = np.zeros(n_requests, np.intp)
-        else:
-            place = start + _nth(uniforms[:, k], left)
-            cell = cells[place]
-            np.divide(1.0, left, out=propensity[:, k])
-            left = left - 1
-            cells[place] = cells[start + left]
-        column[:, k] = cell - first
-        flat[cell] = -np.inf
-    return Slate(column, propensity)
+    n_columns, slate_size = scores.shape[1], column.shape[1]
+    free, tied = np.empty(n_columns, np.bool_), np.empty(n_columns, np.int32)
+    for b in range(len(scores)):
+        if not _set_free(scores[b], mask[b], free):
+            return False
+        n_tied = 0
+        for k in range(slate_size):
+            if n_tied == 0:
+                n_tied = _collect_best(scores[b], free, tied)
+                if n_tied == 0:
+                    break
+            j = _nth(uniforms[b, k], n_tied)
+            column[b, k], propensity[b, k] = tied[j], 1.0 / n_tied
+            free[tied[j]] = False
+            n_tied -= 1
+            tied[j] = tied[n_tied]
+    return True
 
 
-def _epsilon(
-    rest: Floats, n_shown: NDArray[np.intp], eps: float, uniforms: NDArray[np.float64]
-) -> Slate:
-    """Fill each position uniformly with probability `eps`, else with one of the tied best.
-
-    Args:
-        rest: [B, C] scores, -inf where masked out; is overwritten.
-        n_shown: candidates that are not masked out [B].
-        eps: probability of the uniform choice.
-        uniforms: [B, K].
-    """
-    (n_requests, n_columns), slate_size = rest.shape, uniforms.shape[1]
-    column = np.empty(uniforms.shape, np.int32)
-    propensity = np.empty(uniforms.shape, np.float64)
-    first = np.arange(0, n_requests * n_columns, n_columns)
-    flat = rest.reshape(-1)
-    for k in range(slate_size):
-        u = uniforms[:, k]
-        tied = rest == flat[first + rest.argmax(axis=1)][:, None]
-        cells, start, count = _cells(tied)
-        cell = cells[start + _nth(np.maximum(u - eps, 0.0) / max(1.0 - eps, 1e-300), count)]
-        chance = (1.0 - eps) / count
-        wild = np.flatnonzero((u < eps) & (n_shown > k))
-        if wild.size:
-            open_cells, begin, n_open = _cells(rest[wild] > -np.inf)
-            chosen = open_cells[begin + _nth(u[wild] / eps, n_open)]
-            cell[wild] = chosen + first[wild] - np.arange(len(wild)) * n_columns
-            chance[wild] *= tied.reshape(-1)[cell[wild]]
-        propensity[:, k] = chance + eps / np.maximum(n_shown - k, 1)
-        column[:, k] = cell - first
-        flat[cell] = -np.inf
-    return Slate(column, propensity)
-
-
-def _plackett_luce(rest: Floats, temperature: float, uniforms: NDArray[np.float64]) -> Slate:
-    """Fill each position with probability proportional to exp(score / temperature).
-
-    Args:
-        rest: [B, C] scores, -inf where masked out; is overwritten.
-        temperature: above 0.
-        uniforms: [B, K].
-    """
-    rows = np.arange(len(rest))
-    column = np.empty(uniforms.shape, np.int32)
-    propensity = np.empty(uniforms.shape, np.float64)
-    weight = _weights(rest, temperature)
-    for k in range(uniforms.shape[1]):
-        below = np.cumsum(weight, axis=1)
-        # The best of the first positions may outweigh the others by more than a double can hold:
-        # then the weights are taken relative to the best of what is left.
-        faint = np.flatnonzero(below[:, -1] < _REFRESH)
-        if faint.size:
-            weight[faint] = _weights(rest[faint], temperature)
-            below[faint] = np.cumsum(weight[faint], axis=1)
-        total = below[:, -1]
-        point = np.minimum(uniforms[:, k] * total, np.nextafter(total, 0.0))
-        choice = (below > point[:, None]).argmax(axis=1)
-        column[:, k] = choice
-        propensity[:, k] = weight[rows, choice] / np.where(total > 0.0, total, 1.0)
-        weight[rows, choice] = 0.0
-        rest[rows, choice] = -np.inf
-    return Slate(column, propensity)
+@kernel
+def _fill_epsilon(
+    scores: Floats,
+    mask: Bools,
+    uniforms: NDArray[np.float64],
+    eps: float,
+    column: NDArray[np.int32],
+    propensity: NDArray[np.float64],
+) -> bool:
+    """Fill each position uniformly with probability `eps`, else with one of the tied best."""
+    n_columns, slate_size = scores.shape[1], column.shape[1]
+    free, tied = np.empty(n_columns, np.bool_), np.empty(n_columns, np.int32)
+    for b in range(len(scores)):
+        if not _set_free(scores[b], mask[b], free):
+            return False
+        n_free = free.sum()
+        for k in range(min(slate_size, n_free)):
+            u, n_tied = uniforms[b, k], _collect_best(scores[b], free, tied)
+            chance = (1.0 - eps) / n_tied
+            if u < eps:
+                nth = _nth(u / eps, n_free - k)
+                c = 0
+                while nth > 0 or not free[c]:
+                    nth -= free[c]
+                    c += 1
+                if scores[b, c] < scores[b, tied[0]]:
+                    chance = 0.0
+            else:
+                c = tied[_nth((u - eps) / max(1.0 - eps, 1e-300), n_tied)]
+            column[b, k], propensity[b, k] = c, chance + eps / (n_free - k)
+            free[c] = False
+    return True
 
 
-def _weights(rest: Floats, temperature: float) -> NDArray[np.float64]:
-    """Return exp((rest - max) / temperature), float64 [B, C]; rows without any candidate give 0."""
-    best = rest.max(axis=1, keepdims=True).astype(np.float64)
-    with np.errstate(over="ignore"):
-        gap = (rest - np.where(np.isneginf(best), 0.0, best)) / temperature
-    return np.asarray(np.exp(gap))
+@kernel
+def _fill_softmax(
+    scores: Floats,
+    mask: Bools,
+    uniforms: NDArray[np.float64],
+    temperature: float,
+    column: NDArray[np.int32],
+    propensity: NDArray[np.float64],
+) -> bool:
+    """Fill each position with probability proportional to exp(score / temperature)."""
+    n_columns, slate_size = scores.shape[1], column.shape[1]
+    free, weight = np.empty(n_columns, np.bool_), np.empty(n_columns)
+    for b in range(len(scores)):
+        if not _set_free(scores[b], mask[b], free):
+            return False
+        _weigh(scores[b], free, temperature, weight)
+        for k in range(min(slate_size, free.sum())):
+            total = weight.sum()
+            # The best of the first positions may outweigh the others by more than a double can
+            # hold: then the weights are taken relative to the best of what is left.
+            if total < _REFRESH:
+                _weigh(scores[b], free, temperature, weight)
+                total = weight.sum()
+            point, below, c = uniforms[b, k] * total, 0.0, 0
+            for i in range(n_columns):
+                if weight[i] > 0.0:
+                    c = i
+                    below += weight[i]
+                    if below > point:
+                        break
+            column[b, k], propensity[b, k] = c, weight[c] / total
+            free[c], weight[c] = False, 0.0
+    return True
+
+
+@kernel
+def _set_free(scores: Floats, mask: Bools, free: Bools) -> bool:
+    """Copy the mask of one request to `free`; return whether its scores are finite there."""
+    finite = True
+    for c in range(len(scores)):
+        free[c] = mask[c]
+        finite &= not mask[c] or np.isfinite(scores[c])
+    return finite
+
+
+@kernel
+def _collect_best(scores: Floats, free: Bools, tied: NDArray[np.int32]) -> int:
+    """Write the free columns of the highest score to `tied` and return their number."""
+    n, best = 0, -np.inf
+    for c in range(len(scores)):
+        if free[c]:
+            if scores[c] > best:
+                n, best = 0, scores[c]
+            if scores[c] == best:
+                tied[n] = c
+                n += 1
+    return n
+
+
+@kernel
+def _nth(u: float, n: int) -> int:
+    """Return a uniform draw from 0 .. n - 1."""
+    return min(int(u * n), n - 1)
+
+
+@kernel
+def _weigh(scores: Floats, free: Bools, temperature: float, weight: NDArray[np.float64]) -> None:
+    """Write exp((score - best) / temperature) of the free columns, elsewhere 0."""
+    best = -np.inf
+    for c in range(len(scores)):
+        if free[c]:
+            best = max(best, scores[c])
+    for c in range(len(scores)):
+        weight[c] = np.exp((scores[c] - best) / temperature) if free[c] else 0.0

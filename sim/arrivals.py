@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from sim.config import WorldConfig
 from sim.population import Users, pick
-from sim.rng import NOBODY, Purpose, uniforms
+from sim.rng import Purpose, uniforms
 from sim.schedule import SLOT_S
 from sim.schema import ENTRIES, SWIPE, _Columns
 
@@ -69,19 +69,17 @@ def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> S
 
     by_user = np.lexsort((start_s, user))
     user, start_s = user[by_user], start_s[by_user]
-    scenario, entry, mood = scenario[by_user], entry[by_user], mood[by_user]
     moment = (start_s // SLOT_S).astype(np.int64)
-    same_user = np.concatenate([[False], user[1:] == user[:-1]]) if len(user) else same_empty()
-    fresh = (
-        ~(same_user & (moment == np.concatenate([[-1], moment[:-1]]))) if len(user) else same_user
-    )
+    # a slot addresses a session's draws: of a user's sessions in one slot the first takes place
+    fresh = np.ones(len(user), np.bool_)
+    fresh[1:] = (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])
+    rows = by_user[fresh]
     user, start_s, moment = user[fresh], start_s[fresh], moment[fresh]
-    scenario, entry, mood = scenario[fresh], entry[fresh], mood[fresh]
+    scenario, entry, mood = scenario[rows], entry[rows], mood[rows]
 
     deadline = start_s + config.session.max_session_s
-    if len(user):
-        again = user[1:] == user[:-1]
-        deadline[:-1] = np.where(again, np.minimum(deadline[:-1], start_s[1:]), deadline[:-1])
+    again = user[1:] == user[:-1]
+    deadline[:-1] = np.where(again, np.minimum(deadline[:-1], start_s[1:]), deadline[:-1])
     by_time = np.lexsort((user, start_s))
     return Sessions(
         session_id=day * _SESSION_DAY + np.arange(len(user), dtype=np.int64),
@@ -93,19 +91,6 @@ def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> S
         moment=moment[by_time],
         mood=mood[by_time].astype(np.float32),
     )
-
-
-def session_uniforms(
-    seed: int, sessions: Sessions, step: int, n_steps: int, kind: int
-) -> NDArray[np.float64]:
-    """Draw four uniforms for steps `step` .. `step + n_steps - 1` of each session.
-
-    Returns:
-        float64 [4, N, n_steps].
-    """
-    steps = np.arange(step, step + n_steps)[None, :]
-    user, moment = sessions.user_id[:, None].astype(np.int64), sessions.moment[:, None]
-    return uniforms(seed, Purpose.SESSION, user, NOBODY, moment, (kind << 16) + steps)
 
 
 def poisson(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -123,8 +108,3 @@ def hour_of_day(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray
     """Draw hours [N] in [0, 24) from a piecewise constant density with 24 pieces."""
     cdf = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()])
     return np.asarray(np.interp(u, cdf, np.arange(25.0)))
-
-
-def same_empty() -> NDArray[np.bool_]:
-    """Return an empty mask."""
-    return np.zeros(0, np.bool_)

@@ -1,7 +1,7 @@
-"""Sessions that browse pages of cards: the channel page and the small tab.
+"""Pages of cards: the user examines positions, clicks, and watches the clicked rooms in turn.
 
-The user examines positions by a position-based model, clicks, and watches the clicked rooms one
-after the other before the next page.
+Examination follows a position-based model: the card at position k is examined with probability
+decay ** k, whatever stands above it.
 """
 
 from __future__ import annotations
@@ -9,111 +9,92 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.arrivals import Sessions, session_uniforms
+from sim.kernel import Block, kernel
+from sim.response import p_click
+from sim.scene import Stage
 from sim.schema import EFFECTIVE_VIEW_S, PAD
-from sim.session import LEAVE, RANK, Shown, Walk
+from sim.session import (
+    STAY,
+    Step,
+    Visits,
+    goes_on_after,
+    met_by,
+    pair_uniforms,
+    stay_of,
+    write_row,
+)
 
 
-def browse(walk: Walk, sessions: Sessions, scenario: int) -> list[Shown]:
-    """Run sessions that browse pages of cards in `scenario`; one record per page step."""
-    settings = walk.scene.config.scenarios[scenario]
-    rules = walk.scene.config.session
-    n, k = len(sessions), settings.slate_size
-    interest = walk.scene.interests["attention"][scenario, sessions.user_id]
-    fatigue = np.zeros_like(interest)
-    now = sessions.start_s.copy()
-    seen = np.full((n, settings.max_requests * k), PAD, np.int32)
-    examined = settings.examination_decay ** np.arange(k)
-    pages: list[Shown] = []
-    active = np.arange(n)
-    for step in range(settings.max_requests):
-        minds = walk.minds(sessions, active, interest[active], fatigue[active])
-        requests = walk.requests(
-            sessions.take(active), scenario, now[active], step, seen[active, : step * k]
-        )
-        u = session_uniforms(walk.seed, sessions.take(active), step, 1, LEAVE)[0, :, 0]
-        slate = walk.rank(requests, minds, k, _page_uniforms(walk, sessions, active, step, k))
-        shown, position = np.nonzero(slate.column != PAD)
-        airing = walk.scene.on_air.cell[requests.row[shown], slate.column[shown, position]]
-        pairs = walk.pairs(minds.take(shown), airing, now[active][shown])
-        user, moment = sessions.user_id[active][shown], sessions.moment[active][shown]
-        draws = walk.draws(user, airing, moment, 0)
-        clicked = draws[0] < examined[position] * walk.response.p_click(pairs)
-        stay_s, engaged = walk.stay(pairs, draws)
-        watch_s, start_s = _watch_in_turn(walk,
-            (len(active), k), shown, position, clicked, stay_s, now[active],
-            walk.scene.on_air.end_s[airing], minds.deadline_s[shown],
-        )  # fmt: skip
-        pages.append(
-            Shown(
-                session=active[shown].astype(np.int32),
-                step=np.full(len(shown), step, np.int16),
-                position=position.astype(np.int8),
-                time_s=now[active][shown],
-                refer_id=np.full(len(shown), PAD, np.int32),
-                refer_watch_s=np.zeros(len(shown), np.float32),
-                n_candidates=requests.mask.sum(axis=1, dtype=np.int32)[shown],
-                propensity=slate.propensity[shown, position],
-                airing=airing,
-                entered=clicked,
-                watch_s=watch_s.astype(np.float32),
-                known_s=start_s + watch_s,
-                affinity=pairs.affinity,
-                satiation=pairs.satiation,
-                views=pairs.views,
-                follows=pairs.follows,
-                remaining_s=pairs.remaining_s,
-            )
-        )
-        seen[active[shown], step * k + position] = walk.scene.on_air.streamer_id[airing]
-        viewed = clicked & (watch_s >= EFFECTIVE_VIEW_S)
-        fatigue[active] *= np.float32(rules.satiation_memory)
-        np.add.at(fatigue, active[shown[viewed]], walk.scene.on_air.content[airing[viewed]])
-        spent = np.bincount(shown, weights=watch_s, minlength=len(active))
-        now[active] += k * rules.glance_s + spent
-        clicks = np.bincount(shown[clicked], minlength=len(active))
-        liked = np.bincount(shown[clicked & engaged], minlength=len(active))
-        satisfied = np.where(clicks > 0, 2 * liked / np.maximum(clicks, 1) - 1, -0.5)
-        served = np.bincount(shown, minlength=len(active)) > 0
-        active = active[served & walk.goes_on(minds, scenario, satisfied, step, u, now[active])]
-        if not len(active):
-            break
-    return pages
+@kernel
+def read_pages(
+    stage: Stage,
+    cell: NDArray[np.int64],
+    visits: Visits,
+    step: Step,
+    seed: int,
+    out: Block,
+    goes_on: NDArray[np.bool_],
+) -> int:
+    """Let the users of the active sessions read the pages that they were shown.
 
-
-def _page_uniforms(
-    walk: Walk, sessions: Sessions, rows: NDArray[np.integer], step: int, k: int
-) -> NDArray[np.float64]:
-    blocks = (k + 3) // 4
-    u = session_uniforms(walk.seed, sessions.take(rows), step * blocks, blocks, RANK)
-    return np.moveaxis(u, 0, -1).reshape(len(rows), -1)[:, :k]
-
-
-def _watch_in_turn(
-    walk: Walk,
-    shape: tuple[int, int],
-    request: NDArray[np.integer],
-    position: NDArray[np.integer],
-    clicked: NDArray[np.bool_],
-    stay_s: NDArray[np.float64],
-    page_s: NDArray[np.float64],
-    room_end_s: NDArray[np.float64],
-    deadline_s: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Watch the clicked rooms of each page one after the other.
+    Args:
+        stage: the tick.
+        cell: airings by row and column of the candidate table [R, C].
+        visits: the sessions; moved on in place.
+        step: what is shown to whom.
+        seed: the world's seed.
+        out: SHOWN; receives the impressions.
+        goes_on: receives who asks for another page [B].
 
     Returns:
-        Watch seconds [N], cut by the end of room and session, and the start of each stay [N].
+        Number of impressions.
     """
-    cell = (request, position)
-    wish, stop = np.zeros(shape), np.zeros(shape)
-    wish[cell] = np.where(clicked, stay_s, 0.0)
-    stop[cell] = np.minimum(room_end_s, deadline_s)
-    watched, begun = np.zeros(shape), np.zeros(shape)
-    clock = page_s.copy()
-    for k in range(shape[1]):
-        clock += walk.scene.config.session.glance_s
-        begun[:, k] = clock
-        watched[:, k] = np.clip(stop[:, k] - clock, 0.0, wish[:, k])
-        clock += watched[:, k]
-    return watched[cell], begun[cell]
+    n, glance_s = 0, stage.laws.session.glance_s
+    decay = stage.laws.layouts.examination_decay[step.scenario]
+    for b in range(len(step.active)):
+        a, first = step.active[b], n
+        me = visits.rows[a]
+        page_s = me.now_s
+        clock_s, examined = page_s, 1.0
+        n_clicks, n_liked = 0, 0
+        for k in range(step.column.shape[1]):
+            clock_s += glance_s
+            if step.column[b, k] == PAD:
+                continue
+            e = int(cell[step.row[b], step.column[b, k]])
+            pair = met_by(stage, visits, a, step.scenario, e, clock_s)
+            u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
+            write_row(out[n], step, b, k, me, e, PAD, pair, page_s)
+            out[n].entered = u[0] < examined * p_click(stage.laws, pair)
+            out[n].watch_s = 0.0
+            if out[n].entered:
+                stay_s, engaged = stay_of(stage, pair, u)
+                out[n].watch_s = max(min(stay_s, pair.remaining_s), 0.0)
+                clock_s += out[n].watch_s
+                n_clicks += 1
+                n_liked += engaged
+            out[n].known_s = clock_s
+            n += 1
+            examined *= decay
+        _remember(stage, visits, a, out[first:n])
+        me.now_s = clock_s
+        satisfied = 2.0 * n_liked / n_clicks - 1.0 if n_clicks else -0.5
+        goes_on[b] = n > first and goes_on_after(
+            stage, visits, a, step.scenario, satisfied, step.number, seed
+        )
+    return n
+
+
+@kernel
+def _remember(stage: Stage, visits: Visits, a: int, page: Block) -> None:
+    """Add the rooms of a page to what the session has seen and viewed."""
+    me = visits.rows[a]
+    for k in range(visits.fatigue.shape[1]):
+        visits.fatigue[a, k] *= stage.laws.session.satiation_memory
+    for i in range(len(page)):
+        e = page[i].airing
+        visits.seen[a, me.n_seen] = stage.airings[e].streamer_id
+        me.n_seen += 1
+        if page[i].watch_s >= EFFECTIVE_VIEW_S:
+            for k in range(visits.fatigue.shape[1]):
+                visits.fatigue[a, k] += stage.content[e, k]

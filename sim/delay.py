@@ -11,20 +11,48 @@ in conf/world); no live-commerce delay curve is public.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
+from sim.kernel import kernel
+from sim.normal import sigmoid
 from sim.parameters import DelayConfig
+from sim.schema import DAY_S
 
 Array = NDArray[np.floating]
 
 
+@kernel
+def delay_law(law: DelayConfig, intent: float, log_price: float) -> tuple[float, float]:
+    """Return the live share a and the tail's scale s in seconds of one buyer and product.
+
+    Args:
+        law: `sim.kernel.numbers` of the parameters.
+        intent: the buyer's intent, standard normal.
+        log_price: log price relative to the median.
+    """
+    share = min(max(law.live_share, 1e-9), 1 - 1e-9)
+    live = sigmoid(math.log(share / (1 - share)) + law.intent_speed * intent)
+    return live, law.tail_scale_h * 3600.0 * math.exp(law.price_stretch * log_price)
+
+
+@kernel
+def draw_delay_s(law: DelayConfig, live: float, scale_s: float, u_part: float, u: float) -> float:
+    """Draw a delay in seconds from uniforms for the part and for the time within it."""
+    horizon_s = law.horizon_days * DAY_S
+    if u_part < live:
+        mean_s = law.live_mean_s
+        return -mean_s * math.log1p(u * math.expm1(-horizon_s / mean_s))
+    within = -math.expm1(-((horizon_s / scale_s) ** law.tail_shape))
+    return float(scale_s * (-math.log1p(-u * within)) ** (1 / law.tail_shape))
+
+
 @dataclass(frozen=True)
 class DelayLaw:
-    """Delay distributions of N purchases; every method broadcasts against [N]."""
+    """Delay distributions of N purchases."""
 
     config: DelayConfig
     live: Array
@@ -32,33 +60,18 @@ class DelayLaw:
     scale_s: Array
     """Weibull scale of the tail [N], seconds."""
 
-    @classmethod
-    def of(cls, config: DelayConfig, intent: Array, log_price: Array) -> DelayLaw:
-        """Return the laws of buyers with `intent` [N] (standard normal) at `log_price` [N]."""
-        share = np.clip(config.live_share, 1e-9, 1 - 1e-9)
-        live = expit(logit(share) + config.intent_speed * intent)
-        scale = config.tail_scale_h * 3600.0 * np.exp(config.price_stretch * log_price)
-        return cls(config, live, scale)
-
     @property
     def horizon_s(self) -> float:
         """Longest delay, seconds."""
-        return self.config.horizon_days * 86400.0
+        return self.config.horizon_days * DAY_S
 
     def cdf(self, t_s: Array | float) -> Array:
-        """Return P(delay <= t_s)."""
+        """Return P(delay <= t_s) [N]; `t_s` broadcasts against [N]."""
         t = np.clip(t_s, 0.0, self.horizon_s)
         mean, h = self.config.live_mean_s, self.horizon_s
         live = np.expm1(-t / mean) / np.expm1(-h / mean)
         tail = self._tail(t) / self._tail(h)
         return np.asarray(self.live * live + (1 - self.live) * tail)
-
-    def draw(self, u_part: Array, u: Array) -> NDArray[np.float64]:
-        """Draw delays [N], seconds, from uniforms for the part and the time within it."""
-        mean, h = self.config.live_mean_s, self.horizon_s
-        live = -mean * np.log1p(u * np.expm1(-h / mean))
-        tail = self.scale_s * (-np.log1p(-u * self._tail(h))) ** (1 / self.config.tail_shape)
-        return np.where(u_part < self.live, live, tail)
 
     def _tail(self, t: Array | float) -> Array:
         return -np.expm1(-((t / self.scale_s) ** self.config.tail_shape))

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
-from sim.delay import DelayLaw
-from sim.response import Attraction, Response
-from sim.rng import Purpose, uniforms
-from sim.scene import Minds, Scene
-from sim.schema import EFFECTIVE_VIEW_S, Impressions, Purchases
-from sim.session import REQUESTS_PER_SESSION, Shown
-from sim.truth import TruthRows, at_position, target_probabilities
+from sim.delay import delay_law, draw_delay_s
+from sim.kernel import Block, block, kernel
+from sim.response import (
+    AT_BAG,
+    Attraction,
+    after_stay,
+    commerce_logit,
+    p_cart,
+    p_purchase,
+    social_logit,
+)
+from sim.rng import Purpose, four_uniforms
+from sim.scene import Scene, Stage, inclination_of
+from sim.schema import EFFECTIVE_VIEW_S, TARGETS, Impressions, Purchases
+from sim.session import PAYING, REQUESTS_PER_SESSION, SHOWN, SOCIAL
+from sim.truth import N_TARGETS, TruthRows, target_chances
+
+_OUTCOME = int(Purpose.OUTCOME)
+
+PATRON = np.dtype(
+    [("user_id", np.int64), ("scenario", np.int64), ("mood", np.float64), ("moment", np.int64)]
+)
+"""Whose session it is."""
 
 
 @dataclass(frozen=True)
@@ -27,142 +44,150 @@ class TickOutcome:
     """All purchases that the tick leads to, whenever they happen, by event time."""
 
 
-def settle(
-    scene: Scene, response: Response, sessions: Sessions, shown: Shown, seed: int
-) -> TickOutcome:
+DRAWN = np.dtype(
+    [
+        ("p_purchase_given_bag", np.float32),
+        ("live_share", np.float32),
+        ("scale_s", np.float32),
+        ("click", np.bool_),
+        ("like", np.bool_),
+        ("comment", np.bool_),
+        ("follow", np.bool_),
+        ("bag_click", np.bool_),
+        ("cart", np.bool_),
+        ("buys", np.bool_),
+        ("delay_s", np.float64),
+    ],
+    align=True,
+)
+"""What is drawn for an impression; the delay is NaN where nothing is bought."""
+
+
+def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: int) -> TickOutcome:
     """Draw what follows from each impression and assemble the records.
 
     Args:
         scene: the day.
-        response: the laws.
+        stage: the latent side of the tick.
         sessions: the tick's sessions.
-        shown: raw impressions of these sessions, in any order.
+        shown: SHOWN [N], raw impressions of these sessions, in any order.
         seed: the world's seed.
     """
-    request_id = sessions.session_id[shown.session] * REQUESTS_PER_SESSION + shown.step
-    order = np.lexsort((shown.position, request_id))
-    shown, request_id = shown.take(order), request_id[order]
-    own = sessions.take(shown.session)
-    who = scene.on_air.streamer_id[shown.airing]
-    product = scene.on_air.product_id[shown.airing]
-    scenario = own.scenario
-
-    minds = Minds(
-        user_id=own.user_id,
-        scenario=scenario,
-        mood=own.mood,
-        interest=np.zeros((len(shown), 0), np.float32),
-        fatigue=np.zeros((len(shown), 0), np.float32),
-        deadline_s=own.deadline_s,
-    )
-    inclination = scene.inclination(minds, shown.airing, shown.follows)
-    attraction = _attraction(scene, own, shown)
-    p = target_probabilities(response, attraction, inclination)
-    p_cart, p_buy = response.p_cart(inclination), response.p_purchase(inclination)
-
-    view = shown.watch_s >= EFFECTIVE_VIEW_S
-    long = shown.watch_s >= response.config.watch.bounce_cap_s
-    grade = view.astype(np.int8) + long
-    address = (own.user_id, who, own.moment)
-    social = _draws(seed, address, 1, shown.entered)
-    like, comment, follow, bag_click = (
-        social[i] < response.given_stay(name, inclination, grade)
-        for i, name in enumerate(("like", "comment", "follow", "bag_click"))
-    )
-    paying = _draws(seed, address, 2, bag_click)
-    cart = paying[0] < p_cart
-    buys = cart & (paying[1] < p_buy)
-
-    products = scene.population.products
-    law = DelayLaw.of(response.config.delay, inclination.intent, products.log_price[product])
-    delay_s = law.draw(paying[2], np.where(buys, paying[3], 0.5))
-    purchase_s = shown.known_s + delay_s
+    session = shown["session"]
+    request_id = sessions.session_id[session] * REQUESTS_PER_SESSION + shown["step"]
+    order = np.lexsort((shown["position"], request_id))
+    request_id, shown = request_id[order], shown[order]
+    chances, drawn = np.empty((N_TARGETS, len(order)), np.float32), np.empty(len(order), DRAWN)
+    who = block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)
+    _draw(stage, shown, who, seed, chances, drawn)
+    column = {name: np.ascontiguousarray(shown[name]) for name in SHOWN.names or ()}
+    watch_s = column["watch_s"].astype(np.float32)
+    draws = {name: np.ascontiguousarray(drawn[name]) for name in DRAWN.names or ()}
+    session, airing = column["session"], column["airing"]
+    user_id, scenario = sessions.user_id[session], sessions.scenario[session]
+    on_air, price_cny = scene.on_air, scene.population.products.price_cny
+    streamer_id, product_id = on_air.streamer_id[airing], on_air.product_id[airing]
     impressions = Impressions(
         request_id=request_id,
-        session_id=own.session_id,
-        user_id=own.user_id,
-        streamer_id=who,
-        room_id=scene.on_air.room_id[shown.airing],
-        product_id=product,
+        session_id=sessions.session_id[session],
+        user_id=user_id,
+        streamer_id=streamer_id,
+        room_id=on_air.room_id[airing],
+        product_id=product_id,
         scenario=scenario,
-        entry=own.entry,
-        time_s=shown.time_s,
-        session_start_s=own.start_s,
-        step=shown.step,
-        position=shown.position,
-        refer_id=shown.refer_id,
-        refer_watch_s=shown.refer_watch_s,
-        n_candidates=shown.n_candidates,
-        propensity=shown.propensity,
-        click=shown.entered & _has_click(scene)[scenario],
-        watch_s=shown.watch_s,
-        view=view,
-        like=like,
-        comment=comment,
-        follow=follow,
-        bag_click=bag_click,
-        cart=cart,
-        known_s=shown.known_s,
-        purchase_s=np.full(len(shown), np.nan),
+        entry=sessions.entry[session],
+        time_s=column["time_s"],
+        session_start_s=sessions.start_s[session],
+        step=column["step"],
+        position=column["position"],
+        refer_id=column["refer_id"],
+        refer_watch_s=column["refer_watch_s"],
+        n_candidates=column["n_candidates"],
+        propensity=column["propensity"],
+        click=draws["click"],
+        watch_s=watch_s,
+        view=watch_s >= EFFECTIVE_VIEW_S,
+        like=draws["like"],
+        comment=draws["comment"],
+        follow=draws["follow"],
+        bag_click=draws["bag_click"],
+        cart=draws["cart"],
+        known_s=column["known_s"],
+        purchase_s=np.full(len(order), np.nan),
     )
-    decay = np.array([s.examination_decay for s in scene.config.scenarios])
     truth = TruthRows(
         request_id=request_id,
-        position=shown.position,
-        **{f"p_{name}": v for name, v in at_position(p, decay[scenario] ** shown.position).items()},
-        p_purchase_given_bag=(p_cart * p_buy).astype(np.float32),
-        delay_live_share=np.asarray(law.live, np.float32),
-        delay_scale_s=np.asarray(law.scale_s, np.float32),
-        will_purchase=buys,
-        purchase_delay_s=np.where(buys, delay_s, np.nan).astype(np.float32),
-        amount_cny=products.price_cny[product],
+        position=column["position"],
+        **{f"p_{name}": p for name, p in zip(TARGETS, chances, strict=True)},
+        p_purchase_given_bag=draws["p_purchase_given_bag"],
+        delay_live_share=draws["live_share"],
+        delay_scale_s=draws["scale_s"],
+        will_purchase=draws["buys"],
+        purchase_delay_s=draws["delay_s"].astype(np.float32),
+        amount_cny=price_cny[product_id],
     )
-    rows = np.flatnonzero(buys)
-    rows = rows[np.argsort(purchase_s[rows], kind="stable")]
+    rows = np.flatnonzero(draws["buys"])
+    event_s = column["known_s"][rows] + draws["delay_s"][rows]
+    by_event = np.argsort(event_s, kind="stable")
+    rows = rows[by_event]
     purchases = Purchases(
-        event_s=purchase_s[rows],
-        impression_s=shown.time_s[rows],
+        event_s=event_s[by_event],
+        impression_s=column["time_s"][rows],
         request_id=request_id[rows],
-        user_id=own.user_id[rows],
-        streamer_id=who[rows],
-        product_id=product[rows],
+        user_id=user_id[rows],
+        streamer_id=streamer_id[rows],
+        product_id=product_id[rows],
         scenario=scenario[rows],
-        amount_cny=products.price_cny[product[rows]],
+        amount_cny=price_cny[product_id[rows]],
     )
     return TickOutcome(impressions, truth, purchases)
 
 
-def _draws(
+@kernel
+def _draw(
+    stage: Stage,
+    shown: Block,
+    patrons: Block,
     seed: int,
-    address: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
-    block: int,
-    needed: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Return four uniforms [4, N] where `needed`, elsewhere 1, which no probability exceeds."""
-    u = np.ones((4, len(needed)))
-    rows = np.flatnonzero(needed)
-    user, streamer, moment = address
-    u[:, rows] = uniforms(seed, Purpose.OUTCOME, user[rows], streamer[rows], moment[rows], block)
-    return u
-
-
-def _has_click(scene: Scene) -> NDArray[np.bool_]:
-    return np.array([s.base_click is not None for s in scene.config.scenarios])
-
-
-def _attraction(scene: Scene, own: Sessions, shown: Shown) -> Attraction:
-    streamers, users = scene.population.streamers, scene.population.users
-    who = scene.on_air.streamer_id[shown.airing]
-    return Attraction(
-        scenario=own.scenario,
-        affinity=shown.affinity,
-        satiation=shown.satiation,
-        quality=streamers.quality[who],
-        bait=streamers.bait[who],
-        fame=streamers.fame[who],
-        bait_sensitivity=users.bait_sensitivity[own.user_id],
-        mood=own.mood,
-        views=shown.views,
-        follows=shown.follows,
-        remaining_s=shown.remaining_s,
-    )
+    chances: NDArray[np.float32],
+    out: Block,
+) -> None:
+    laws = stage.laws
+    for i in range(len(shown)):
+        seen, mine, e = shown[i], out[i], shown[i].airing
+        patron, streamer_id = patrons[seen.session], stage.airings[e].streamer_id
+        host = stage.hosts[streamer_id]
+        user_id, scenario, mood = patron.user_id, patron.scenario, patron.mood
+        pair = Attraction(
+            scenario, seen.affinity, seen.satiation, host.quality, host.bait, host.fame,
+            stage.users[user_id].bait_sensitivity, mood, seen.views, seen.follows,
+            seen.remaining_s,
+        )  # fmt: skip
+        own = inclination_of(stage, scenario, user_id, mood, e, seen.follows)
+        to_cart, to_purchase = p_cart(laws, own), p_purchase(laws, own)
+        live, scale_s = delay_law(laws.delay, own.intent, own.log_price)
+        examined = laws.layouts.examination_decay[scenario] ** seen.position
+        p = target_chances(laws, pair, own)
+        for t in range(N_TARGETS):
+            chances[t, i] = examined * p[t]
+        mine.p_purchase_given_bag = to_cart * to_purchase
+        mine.live_share, mine.scale_s, mine.delay_s = live, scale_s, np.nan
+        mine.click = seen.entered and laws.layouts.has_click[scenario] == 1
+        mine.like, mine.comment, mine.follow = False, False, False
+        mine.bag_click, mine.cart, mine.buys = False, False, False
+        if not seen.entered:
+            continue
+        watch_s = np.float32(seen.watch_s)  # as it is logged
+        grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.bounce_cap_s)
+        social, commerce = exp(social_logit(laws, own)), exp(commerce_logit(laws, own, AT_BAG))
+        acts = after_stay(laws, social, commerce, own.follows, grade)
+        u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, SOCIAL)
+        mine.like, mine.comment, mine.follow = u[0] < acts[0], u[1] < acts[1], u[2] < acts[2]
+        if u[3] >= acts[3]:
+            continue
+        mine.bag_click = True
+        u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, PAYING)
+        mine.cart = u[0] < to_cart
+        if u[0] < to_cart and u[1] < to_purchase:
+            mine.buys = True
+            mine.delay_s = draw_delay_s(laws.delay, live, scale_s, u[2], u[3])

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.schema import Requests
+from sim.kernel import Block, block, kernel
 
 _USER = np.int64(1) << 32
+
+
+BOND = np.dtype(
+    [("streamer_id", np.int64), ("views", np.float64), ("follows", np.bool_)], align=True
+)
+"""What a user and a streamer have been to each other."""
+
+
+class Bonds(NamedTuple):
+    """Relations by user: those of user u are rows start[u] .. start[u + 1], by streamer."""
+
+    start: NDArray[np.int64]
+    """[U + 1]."""
+    rows: Block
+    """BOND [E]."""
+
+
+@kernel
+def bond_with(bonds: Bonds, user_id: int, streamer_id: int) -> tuple[float, bool]:
+    """Return (past effective views, whether the user follows) of one pair."""
+    low, end = bonds.start[user_id], bonds.start[user_id + 1]
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if bonds.rows[middle].streamer_id < streamer_id:
+            low = middle + 1
+        else:
+            high = middle
+    if low < end and bonds.rows[low].streamer_id == streamer_id:
+        return bonds.rows[low].views, bonds.rows[low].follows
+    return 0.0, False
 
 
 @dataclass(frozen=True)
@@ -25,37 +57,10 @@ class Relations:
         """Return relations of people who never met."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
 
-    def lookup(
-        self, user_id: NDArray[np.integer], streamer_id: NDArray[np.integer]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return (views float32 [N], follows bool [N]) of the pairs."""
-        wanted = user_id.astype(np.int64) * _USER + streamer_id
-        at = np.searchsorted(self.key, wanted)
-        at = np.minimum(at, max(len(self.key) - 1, 0))
-        if len(self.key) == 0:
-            return np.zeros(len(wanted), np.float32), np.zeros(len(wanted), np.bool_)
-        met = self.key[at] == wanted
-        return np.where(met, self.views[at], np.float32(0)), met & self.follows[at]
-
-    def among_candidates(self, requests: Requests) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return (views, follows) [B, C] of each request's user with every candidate."""
-        low = np.searchsorted(self.key, requests.user_id.astype(np.int64) * _USER)
-        high = np.searchsorted(self.key, (requests.user_id.astype(np.int64) + 1) * _USER)
-        count = high - low
-        request = np.repeat(np.arange(len(requests)), count)
-        at = np.arange(len(request)) - np.repeat(np.cumsum(count) - count, count) + low[request]
-        streamer = self.key[at] % _USER
-        table = requests.supply.column_of
-        known = streamer < table.shape[1]
-        request, at, streamer = request[known], at[known], streamer[known]
-        column = table[requests.row[request], streamer]
-        on_air = column >= 0
-        request, at, column = request[on_air], at[on_air], column[on_air]
-        views = np.zeros(requests.mask.shape, np.float32)
-        follows = np.zeros(requests.mask.shape, np.bool_)
-        views[request, column] = self.views[at]
-        follows[request, column] = self.follows[at]
-        return views, follows
+    def bonds(self, n_users: int) -> Bonds:
+        """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
+        start = np.searchsorted(self.key, np.arange(n_users + 1) * _USER)
+        return Bonds(start, block(BOND, self.key % _USER, self.views, self.follows))
 
     def add(
         self,

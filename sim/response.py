@@ -7,73 +7,74 @@
 
 A are cosines between momentary interests and room content, N = follow + intensity log(1 + views)
 is the bond with the streamer, h grades how long the user stayed (under 10 s, up to the cap, over
-it). The misleading title works through B: it raises clicks and lowers stays. Intercepts are solved
-so that base rates over random pairs equal those of the config.
+it). The misleading title works through B: it raises clicks and lowers stays.
+
+All functions are compiled scalars over one pair; `laws` is `sim.kernel.numbers` of a `Laws`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
+from typing import NamedTuple
 
 from sim.config import WorldConfig
-from sim.parameters import FeedbackConfig
-from sim.watch import stay_classes
-
-Array = NDArray[np.floating]
+from sim.kernel import kernel
+from sim.normal import sigmoid
+from sim.parameters import (
+    DelayConfig,
+    FeedbackConfig,
+    ResponseConfig,
+    SessionConfig,
+    WatchConfig,
+)
 
 STAY_GRADES = (-2.0, 0.0, 1.0)
 """h of a stay under 10 s, up to the bounce cap, and over it."""
 
-SOCIAL = ("like", "comment", "follow")
+AT_BAG, AT_CART, AT_PURCHASE = 0.25, 0.5, 1.0
+"""Share of the effect of the price: it hurts more the closer the user gets to paying."""
 
 
-@dataclass(frozen=True)
-class Attraction:
-    """What decides click and stay; arrays that broadcast to a common shape."""
+class Attraction(NamedTuple):
+    """What decides click and stay of one pair."""
 
-    scenario: NDArray[np.int8]
-    affinity: NDArray[np.float32]
+    scenario: int
+    affinity: float
     """Cosine of momentary interest and content."""
-    satiation: NDArray[np.float32]
+    satiation: float
     """Penalty in logits, non-negative."""
-    quality: Array
-    bait: Array
-    fame: Array
-    bait_sensitivity: Array
-    mood: Array
-    views: NDArray[np.float32]
-    follows: NDArray[np.bool_]
-    remaining_s: NDArray[np.float32]
+    quality: float
+    bait: float
+    fame: float
+    bait_sensitivity: float
+    mood: float
+    views: float
+    follows: bool
+    remaining_s: float
     """Seconds until the room or the session ends."""
 
 
-@dataclass(frozen=True)
-class Inclination:
-    """What decides the targets after the stay; arrays that broadcast to a common shape."""
+class Inclination(NamedTuple):
+    """What decides the targets after the stay of one pair."""
 
-    social: Array
+    social: float
     """Cosine of social interest and content."""
-    commerce: Array
+    commerce: float
     """Cosine of commerce interest and the product on show."""
-    charm: Array
-    appeal: Array
-    log_price: Array
-    sociability: Array
-    intent: Array
-    price_sensitivity: Array
-    mood: Array
-    follows: NDArray[np.bool_]
+    charm: float
+    appeal: float
+    log_price: float
+    sociability: float
+    intent: float
+    price_sensitivity: float
+    mood: float
+    follows: bool
 
 
 @dataclass(frozen=True)
 class Intercepts:
-    """Solved intercepts, in logits."""
+    """Intercepts in logits, so that base rates over random pairs equal those of the config."""
 
     click: tuple[float, ...]
     """By scenario; 0 where there is no click."""
@@ -88,180 +89,172 @@ class Intercepts:
     purchase: float
 
 
-class Response:
-    """The response laws of a world.
+@dataclass(frozen=True)
+class Layouts:
+    """What compiled code knows of the scenarios, by SCENARIOS."""
+
+    has_click: tuple[int, ...]
+    patience: tuple[float, ...]
+    examination_decay: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Odds:
+    """Factors of the odds P / (1 - P) of what follows a stay: exp of the logits' constants."""
+
+    like: float
+    comment: float
+    follow: float
+    bag_click: float
+    by_grade: tuple[float, ...]
+    """exp(coupling h) by the grade of the stay."""
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Every parameter of the response."""
+
+    response: ResponseConfig
+    watch: WatchConfig
+    feedback: FeedbackConfig
+    delay: DelayConfig
+    session: SessionConfig
+    layouts: Layouts
+    intercepts: Intercepts
+    odds: Odds
+
+    @classmethod
+    def of(cls, config: WorldConfig, intercepts: Intercepts) -> Laws:
+        """Return the laws of a world with solved intercepts."""
+        layouts = Layouts(
+            tuple(int(s.base_click is not None) for s in config.scenarios),
+            tuple(float(s.patience) for s in config.scenarios),
+            tuple(float(s.examination_decay) for s in config.scenarios),
+        )
+        odds = Odds(
+            math.exp(intercepts.like),
+            math.exp(intercepts.comment),
+            math.exp(intercepts.follow),
+            math.exp(intercepts.bag_click),
+            tuple(math.exp(config.response.target_coupling * h) for h in STAY_GRADES),
+        )
+        return cls(
+            config.response, config.watch, config.feedback, config.delay, config.session, layouts,
+            intercepts, odds,
+        )  # fmt: skip
+
+
+@kernel
+def click_logit(laws: Laws, pair: Attraction) -> float:
+    """Return the click's logit without its intercept."""
+    r = laws.response
+    return (
+        r.affinity * pair.affinity
+        + r.quality / 2 * pair.quality
+        + r.bait * pair.bait_sensitivity * pair.bait
+        + r.popularity * pair.fame
+        + _bond(laws, pair)
+        + pair.mood
+        - pair.satiation
+    )
+
+
+@kernel
+def p_click(laws: Laws, pair: Attraction) -> float:
+    """Return P(click | examined), 1 in the swipe, where the room simply plays."""
+    if laws.layouts.has_click[pair.scenario] == 0:
+        return 1.0
+    return sigmoid(laws.intercepts.click[pair.scenario] + click_logit(laws, pair))
+
+
+@kernel
+def satisfaction_of(laws: Laws, pair: Attraction) -> float:
+    """Return content satisfaction in logits, centred over random pairs."""
+    r = laws.response
+    return (
+        r.affinity * pair.affinity
+        + r.quality * pair.quality
+        - r.bait_disappointment * pair.bait
+        + _bond(laws, pair)
+        - pair.satiation
+        - laws.intercepts.satisfaction
+    )
+
+
+@kernel
+def p_engaged(laws: Laws, pair: Attraction, satisfaction: float) -> float:
+    """Return P(the stay is engaged | entered)."""
+    shift = laws.intercepts.stay[pair.scenario] + laws.intercepts.satisfaction
+    return sigmoid(shift + satisfaction + pair.mood)
+
+
+@kernel
+def social_logit(laws: Laws, own: Inclination) -> float:
+    """Return what like, comment and follow share: their logit without intercept and stay."""
+    f = laws.feedback
+    return (
+        f.social_affinity * own.social
+        + f.charm * own.charm
+        + f.propensity_sigma * own.sociability
+        + own.mood
+    )
+
+
+@kernel
+def commerce_logit(laws: Laws, own: Inclination, price_share: float) -> float:
+    """Return the logit of bag click, cart or purchase without intercept and stay."""
+    f = laws.feedback
+    return (
+        f.commerce_affinity * own.commerce
+        + f.appeal * own.appeal
+        + f.propensity_sigma * own.intent
+        - f.price * price_share * own.price_sensitivity * own.log_price
+        + own.mood
+    )
+
+
+@kernel
+def after_stay(
+    laws: Laws, social_odds: float, commerce_odds: float, follows: bool, grade: int
+) -> tuple[float, float, float, float]:
+    """Return P(like), P(comment), P(follow), P(bag click) given the grade (0, 1, 2) of the stay.
 
     Args:
-        config: the world's parameters.
-        attraction: random pairs over which base rates hold, per scenario.
-        inclination: what goes with the pairs of the last scenario.
+        laws: the laws.
+        social_odds: exp of `social_logit`.
+        commerce_odds: exp of `commerce_logit` at the bag.
+        follows: whether the user follows the streamer already.
+        grade: of the stay.
     """
-
-    def __init__(
-        self, config: WorldConfig, attraction: list[Attraction], inclination: Inclination
-    ) -> None:
-        self.config = config
-        zero = tuple(0.0 for _ in config.scenarios)
-        free = Intercepts(zero, zero, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        self.intercepts = free
-        click, stay = [], []
-        for pairs, scenario in zip(attraction, config.scenarios, strict=True):
-            if scenario.base_click is None:
-                weight = np.ones(len(pairs.affinity))
-                click.append(0.0)
-            else:
-                logit = self._click_logit(pairs)
-                click.append(_solve(expit, logit, scenario.base_click))
-                weight = expit(click[-1] + logit)
-            stay.append(
-                _solve(
-                    expit, self.satisfaction(pairs) + pairs.mood, scenario.base_engaged_stay, weight
-                )
-            )
-        pairs = attraction[-1]
-        mean = float(np.mean(self.satisfaction(pairs)))
-        self.intercepts = Intercepts(tuple(click), tuple(stay), mean, **dict.fromkeys(_AFTER, 0.0))
-        classes = self.stay(pairs)
-        rates, solved = config.feedback, {}
-        for name in ("like", "comment", "follow", "bag_click"):
-            logits = self.graded_logits(name, inclination)
-            solved[name] = _solve_graded(logits, classes, getattr(rates, name))
-        self.intercepts = Intercepts(
-            tuple(click), tuple(stay), mean, **{**dict.fromkeys(_AFTER, 0.0), **solved}
-        )
-        reach = self.after_stay("bag_click", inclination, classes)
-        for name in ("cart", "purchase"):
-            logit = self._commerce_logit(name, inclination)
-            solved[name] = _solve(expit, logit, getattr(rates, name), reach)
-            reach = reach * expit(solved[name] + logit)
-        self.intercepts = Intercepts(tuple(click), tuple(stay), mean, **solved)
-
-    def p_click(self, pairs: Attraction) -> Array:
-        """Return P(click | examined), 1 in the swipe, where the room simply plays."""
-        by_scenario = np.array(self.intercepts.click, np.float32)
-        has_click = np.array([s.base_click is not None for s in self.config.scenarios])
-        p = expit(by_scenario[pairs.scenario] + self._click_logit(pairs))
-        return np.where(has_click[pairs.scenario], p, np.float32(1))
-
-    def satisfaction(self, pairs: Attraction) -> Array:
-        """Return content satisfaction in logits, centred over random pairs."""
-        r = self.config.response
-        logit: Array = (
-            r.affinity * pairs.affinity
-            + r.quality * pairs.quality
-            - r.bait_disappointment * pairs.bait
-            + self._bond(pairs)
-            - pairs.satiation
-            - self.intercepts.satisfaction
-        )
-        return logit
-
-    def p_engaged(self, pairs: Attraction, satisfaction: Array) -> Array:
-        """Return P(the stay is engaged | entered)."""
-        by_scenario = np.array(self.intercepts.stay, np.float32)
-        shift = by_scenario[pairs.scenario] + np.float32(self.intercepts.satisfaction)
-        return np.asarray(expit(shift + satisfaction + pairs.mood))
-
-    def stay(self, pairs: Attraction) -> tuple[Array, Array, Array]:
-        """Return P(short), P(view), P(long) of the stay, given that the room was entered."""
-        satisfaction = self.satisfaction(pairs)
-        p_engaged = self.p_engaged(pairs, satisfaction)
-        return stay_classes(self.config.watch, p_engaged, satisfaction, pairs.remaining_s)
-
-    def after_stay(
-        self, name: str, inclination: Inclination, classes: tuple[Array, Array, Array]
-    ) -> Array:
-        """Return P(like | comment | follow | bag_click) averaged over how long the user stays."""
-        logits = self.graded_logits(name, inclination)
-        p = sum(c * expit(x) for c, x in zip(classes, logits, strict=True))
-        return np.where(inclination.follows, 0.0, p) if name == "follow" else np.asarray(p)
-
-    def given_stay(self, name: str, inclination: Inclination, grade: NDArray[np.int8]) -> Array:
-        """Return P(target) given the grade (0, 1, 2) of the stay that happened."""
-        base = self._base_logit(name, inclination)
-        step = self.config.response.target_coupling * np.array(STAY_GRADES, np.float32)
-        p = expit(base + step[grade])
-        return np.where(inclination.follows, 0.0, p) if name == "follow" else np.asarray(p)
-
-    def graded_logits(self, name: str, inclination: Inclination) -> list[Array]:
-        """Return the target's logit for each grade of stay."""
-        base = self._base_logit(name, inclination)
-        coupling = self.config.response.target_coupling
-        return [base + np.float32(coupling * grade) for grade in STAY_GRADES]
-
-    def p_cart(self, inclination: Inclination) -> Array:
-        """Return P(cart | bag click)."""
-        logit = self._commerce_logit("cart", inclination)
-        return np.asarray(expit(np.float32(self.intercepts.cart) + logit))
-
-    def p_purchase(self, inclination: Inclination) -> Array:
-        """Return the ultimate P(purchase | cart); the rest is cured."""
-        logit = self._commerce_logit("purchase", inclination)
-        return np.asarray(expit(np.float32(self.intercepts.purchase) + logit))
-
-    def _bond(self, pairs: Attraction) -> Array:
-        r = self.config.response
-        return r.follow * pairs.follows + r.intensity_weight * np.log1p(pairs.views)
-
-    def _click_logit(self, pairs: Attraction) -> Array:
-        r = self.config.response
-        logit: Array = (
-            r.affinity * pairs.affinity
-            + r.quality / 2 * pairs.quality
-            + r.bait * pairs.bait_sensitivity * pairs.bait
-            + r.popularity * pairs.fame
-            + self._bond(pairs)
-            + pairs.mood
-            - pairs.satiation
-        )
-        return logit
-
-    def _base_logit(self, name: str, inclination: Inclination) -> Array:
-        intercept = np.float32(getattr(self.intercepts, name))
-        if name in SOCIAL:
-            f = self.config.feedback
-            logit: Array = (
-                intercept
-                + f.social_affinity * inclination.social
-                + f.charm * inclination.charm
-                + f.propensity_sigma * inclination.sociability
-                + inclination.mood
-            )
-            return logit
-        return intercept + self._commerce_logit(name, inclination)
-
-    def _commerce_logit(self, name: str, inclination: Inclination) -> Array:
-        f: FeedbackConfig = self.config.feedback
-        # a price that is fine for looking hurts more the closer the user gets to paying
-        price = f.price * {"bag_click": 0.25, "cart": 0.5, "purchase": 1.0}[name]
-        logit: Array = (
-            f.commerce_affinity * inclination.commerce
-            + f.appeal * inclination.appeal
-            + f.propensity_sigma * inclination.intent
-            - price * inclination.price_sensitivity * inclination.log_price
-            + inclination.mood
-        )
-        return logit
+    odds = laws.odds
+    social, commerce = social_odds * odds.by_grade[grade], commerce_odds * odds.by_grade[grade]
+    return (
+        _share(odds.like * social),
+        _share(odds.comment * social),
+        0.0 if follows else _share(odds.follow * social),
+        _share(odds.bag_click * commerce),
+    )
 
 
-_AFTER = ("like", "comment", "follow", "bag_click", "cart", "purchase")
+@kernel
+def _share(odds: float) -> float:
+    return odds / (1.0 + odds)
 
 
-def _solve(
-    link: Callable[[Array], Array], logit: Array, rate: float, weight: Array | None = None
-) -> float:
-    """Return b with weighted mean of link(b + logit) equal to `rate`."""
-    x = logit.astype(np.float64)
-    w = np.ones(len(x)) if weight is None else weight.astype(np.float64)
-    w = w / w.sum()
-    return float(brentq(lambda b: float(w @ link(b + x)) - rate, -40.0, 40.0, xtol=1e-9))
+@kernel
+def p_cart(laws: Laws, own: Inclination) -> float:
+    """Return P(cart | bag click)."""
+    return sigmoid(laws.intercepts.cart + commerce_logit(laws, own, AT_CART))
 
 
-def _solve_graded(logits: list[Array], classes: tuple[Array, ...], rate: float) -> float:
-    """Return b with the mean over grades of stay of sigma(b + logit) equal to `rate`."""
-    x = [v.astype(np.float64) for v in logits]
+@kernel
+def p_purchase(laws: Laws, own: Inclination) -> float:
+    """Return the ultimate P(purchase | cart); the rest is cured."""
+    return sigmoid(laws.intercepts.purchase + commerce_logit(laws, own, AT_PURCHASE))
 
-    def mean(b: float) -> float:
-        return float(np.mean(sum(c * expit(b + v) for c, v in zip(classes, x, strict=True))))
 
-    return float(brentq(lambda b: mean(b) - rate, -40.0, 40.0, xtol=1e-9))
+@kernel
+def _bond(laws: Laws, pair: Attraction) -> float:
+    return laws.response.follow * pair.follows + laws.response.intensity_weight * math.log1p(
+        pair.views
+    )

@@ -16,16 +16,21 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
-_WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
-_LOW = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
+from sim.kernel import kernel
+
+_LOW = 0xFFFFFFFF
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_MASK, _SHIFT = np.uint64(_LOW), np.uint64(32)
 _ROUNDS = 10
 
-NOBODY = 0xFFFFFFFF
+NOBODY = _LOW
 """Stands in an address for 'no streamer' or 'no user'."""
 
 MAX_SEED = 2**32 - 1
+
+Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+Four = tuple[float, float, float, float]
 
 
 class Purpose(IntEnum):
@@ -43,6 +48,37 @@ class Purpose(IntEnum):
     CALIBRATION = 10
 
 
+@kernel
+def philox_words(a: int, b: int, c: int, d: int, key_0: int, key_1: int) -> Words:
+    """Apply Philox4x32-10 to one counter (a, b, c, d) under one key; all words in [0, 2**32).
+
+    Returns:
+        Four words, each uint64 in [0, 2**32).
+
+    Source: Salmon et al., SC 2011, section 4.3; known-answer vectors of Random123.
+    """
+    x0, x1, x2, x3 = np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
+    k0, k1 = np.uint64(key_0), np.uint64(key_1)
+    for _ in range(_ROUNDS):
+        p0, p2 = x0 * _MULTIPLIER_0, x2 * _MULTIPLIER_1
+        x0, x2 = (p2 >> _SHIFT) ^ x1 ^ k0, (p0 >> _SHIFT) ^ x3 ^ k1
+        x1, x3 = p2 & _MASK, p0 & _MASK
+        k0, k1 = (k0 + _WEYL_0) & _MASK, (k1 + _WEYL_1) & _MASK
+    return x0, x1, x2, x3
+
+
+@kernel
+def four_uniforms(seed: int, purpose: int, a: int, b: int, c: int, d: int) -> Four:
+    """Draw four uniforms in the open interval (0, 1) for one address, resolution 2**-32."""
+    x0, x1, x2, x3 = philox_words(a, b, c, d, seed, purpose)
+    return (
+        (np.float64(x0) + 0.5) * 2.0**-32,
+        (np.float64(x1) + 0.5) * 2.0**-32,
+        (np.float64(x2) + 0.5) * 2.0**-32,
+        (np.float64(x3) + 0.5) * 2.0**-32,
+    )
+
+
 def philox4x32(
     counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], key: tuple[int, int]
 ) -> NDArray[np.uint32]:
@@ -54,27 +90,14 @@ def philox4x32(
 
     Returns:
         Words, uint32 [4, *shape].
-
-    Source: Salmon et al., SC 2011, section 4.3; known-answer vectors of Random123.
     """
-    shape = np.broadcast_shapes(*(np.shape(c) for c in counter))
-    # rows (x0, x2) and (x1, x3): one call acts on both halves of a round
-    left, right = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
-    left[0], right[0], left[1], right[1] = counter
-    pair = (2,) + (1,) * len(shape)
-    multiplier = _MULTIPLIERS.reshape(pair)
-    product = np.empty_like(left)
-    weyl = np.arange(_ROUNDS, dtype=np.uint64)[:, None] * _WEYL
-    for round_key in (np.array(key, np.uint64) + weyl) & _LOW:
-        np.multiply(left, multiplier, out=product)
-        # x0' = hi(p2) ^ x1 ^ k0, x2' = hi(p0) ^ x3 ^ k1, x1' = lo(p2), x3' = lo(p0)
-        np.right_shift(product[::-1], _SHIFT, out=left)
-        left ^= right
-        left ^= round_key.reshape(pair)
-        np.bitwise_and(product[::-1], _LOW, out=right)
-    words = np.empty((4, *shape), np.uint32)
-    words[::2], words[1::2] = left, right
-    return words
+    shape = np.broadcast_shapes(*(np.shape(word) for word in counter))
+    a, b, c, d = (
+        np.array(np.broadcast_to(np.asarray(word, np.int64), shape)).reshape(-1) for word in counter
+    )
+    out = np.empty((4, len(a)), np.uint32)
+    _fill(a, b, c, d, int(key[0]), int(key[1]), out)
+    return out.reshape(4, *shape)
 
 
 def uniforms(
@@ -93,5 +116,20 @@ def uniforms(
     Returns:
         Uniforms in the open interval (0, 1), float64 [4, *shape], resolution 2**-32.
     """
-    words = philox4x32((a, b, c, d), (seed & 0xFFFFFFFF, int(purpose)))
+    words = philox4x32((a, b, c, d), (seed, purpose))
     return (words.astype(np.float64) + 0.5) * 2.0**-32
+
+
+@kernel
+def _fill(
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    c: NDArray[np.int64],
+    d: NDArray[np.int64],
+    key_0: int,
+    key_1: int,
+    out: NDArray[np.uint32],
+) -> None:
+    for i in range(len(a)):
+        words = philox_words(a[i], b[i], c[i], d[i], key_0, key_1)
+        out[0, i], out[1, i], out[2, i], out[3, i] = words

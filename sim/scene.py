@@ -1,25 +1,30 @@
 """A day of the world as its laws see it: latent people, rooms on air, momentary minds.
 
-`Scene` joins users, airings and relations into the inputs of the response laws, for pairs that
-were shown [N] and for all candidates [B, C] alike.
+`Stage` holds the latent arrays in the form in which compiled code takes them; `attraction_of` and
+`inclination_of` join them into the inputs of the response laws for one pair, whether the room was
+shown or is a candidate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import WorldConfig
+from sim.kernel import Block, block, kernel
+from sim.normal import sigmoid
+from sim.parameters import SessionConfig
 from sim.population import INTERESTS, Population, rotation
-from sim.relations import Relations
-from sim.response import Attraction, Inclination, Response
-from sim.schedule import SLOT_S, DaySupply
-from sim.schema import SCENARIOS, Requests, _Columns
+from sim.relations import Bonds, Relations
+from sim.response import Attraction, Inclination, Laws
+from sim.schedule import DaySupply
+from sim.schema import _Columns
 
-Array = NDArray[np.floating]
+Array32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,57 @@ class Minds(_Columns):
 
     user_id: NDArray[np.int32]
     scenario: NDArray[np.int8]
-    mood: NDArray[np.float32]
-    interest: NDArray[np.float32]
+    mood: Array32
+    interest: Array32
     """Momentary interest: long-term interest mixed with the refer [B, K]."""
-    fatigue: NDArray[np.float32]
+    fatigue: Array32
     """Sum of the contents viewed in this session, fading [B, K]."""
     deadline_s: NDArray[np.float64]
 
 
-def scenario_maps(config: WorldConfig, axes: NDArray[np.float32]) -> NDArray[np.float32]:
+USER = np.dtype(
+    [
+        (name, np.float64)
+        for name in ("bait_sensitivity", "sociability", "intent", "price_sensitivity", "patience")
+    ]
+)
+"""Traits of a user."""
+
+HOST = np.dtype([(name, np.float64) for name in ("quality", "bait", "fame", "charm")])
+"""Traits of a streamer."""
+
+PRODUCT = np.dtype([(name, np.float64) for name in ("appeal", "log_price", "price_cny")])
+"""Traits of a product."""
+
+AIRING = np.dtype([("streamer_id", np.int64), ("product_id", np.int64), ("end_s", np.float64)])
+"""A streamer on air in a slot."""
+
+ATTENTION, SOCIAL, COMMERCE = range(len(INTERESTS))
+
+
+class Stage(NamedTuple):
+    """Everything latent that a tick's responses depend on, as compiled code takes it."""
+
+    laws: Laws
+    """`sim.kernel.numbers` of the laws."""
+    users: Block
+    """USER [U]."""
+    interests: Array32
+    """By group of targets, in each scenario's frame [3, M, U, K]."""
+    hosts: Block
+    """HOST [S]."""
+    goods: Block
+    """PRODUCT [P]."""
+    goods_content: Array32
+    """[P, K]."""
+    airings: Block
+    """AIRING [E]."""
+    content: Array32
+    """Of the room in this slot [E, K]."""
+    bonds: Bonds
+
+
+def scenario_maps(config: WorldConfig, axes: Array32) -> Array32:
     """Return the rotation of interests in each scenario [M, K, K]."""
     return np.stack([rotation(axes, s.scenario_shift) for s in config.scenarios])
 
@@ -48,126 +95,139 @@ class Scene:
     config: WorldConfig
     population: Population
     on_air: DaySupply
-    maps: NDArray[np.float32]
+    maps: Array32
 
     @cached_property
-    def interests(self) -> dict[str, NDArray[np.float32]]:
-        """Long-term interests in each scenario's frame, by group: [M, U, K]."""
+    def interests(self) -> Array32:
+        """Long-term interests by group of targets, in each scenario's frame [3, M, U, K]."""
         users = self.population.users
-        return {
-            name: np.stack(
-                [np.einsum("uk,kl->ul", getattr(users, name), turn) for turn in self.maps]
-            )
-            for name in INTERESTS
-        }
-
-    def momentary_interest(
-        self, long_term: NDArray[np.float32], refer_content: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Mix long-term interest with the refer: q = (1 - pull) z + pull r, pull = lambda w.
-
-        w = sigma(gain (cosine(z, r) - threshold)): a refer that the user likes pulls, one that
-        was entered for a title or a reward does not.
-        """
-        s = self.config.session
-        liking = np.einsum("bk,bk->b", long_term, refer_content)
-        w = 1.0 / (1.0 + np.exp(-s.refer_gain * (liking - s.refer_threshold)))
-        pull = (s.refer_pull * w).astype(np.float32)[:, None]
-        return np.asarray((1 - pull) * long_term + pull * refer_content, np.float32)
-
-    def attraction(
-        self,
-        minds: Minds,
-        airing: NDArray[np.int32],
-        time_s: NDArray[np.float64],
-        views: NDArray[np.float32],
-        follows: NDArray[np.bool_],
-    ) -> Attraction:
-        """Return the inputs of click and stay for airings [B] or [B, C]."""
-        wide = (slice(None),) + (None,) * (airing.ndim - 1)
-        users, streamers = self.population.users, self.population.streamers
-        content = self.on_air.content[airing]
-        who = self.on_air.streamer_id[airing]
-        end_s = np.minimum(self.on_air.end_s[airing], minds.deadline_s[wide])
-        fatigue = np.einsum("...k,...k->...", minds.fatigue[wide], content)
-        return Attraction(
-            scenario=minds.scenario[wide],
-            affinity=np.einsum("...k,...k->...", minds.interest[wide], content),
-            satiation=np.float32(self.config.session.satiation)
-            * np.maximum(fatigue, np.float32(0)),
-            quality=streamers.quality[who],
-            bait=streamers.bait[who],
-            fame=streamers.fame[who],
-            bait_sensitivity=users.bait_sensitivity[minds.user_id][wide],
-            mood=minds.mood[wide],
-            views=views,
-            follows=follows,
-            remaining_s=(end_s - time_s[wide]).astype(np.float32),
+        return np.stack(
+            [
+                np.stack([np.einsum("uk,kl->ul", getattr(users, name), turn) for turn in self.maps])
+                for name in INTERESTS
+            ]
         )
 
-    def inclination(
-        self, minds: Minds, airing: NDArray[np.int32], follows: NDArray[np.bool_]
-    ) -> Inclination:
-        """Return the inputs of the targets after the stay for airings [B] or [B, C]."""
-        wide = (slice(None),) + (None,) * (airing.ndim - 1)
-        users, products = self.population.users, self.population.products
-        who, product = self.on_air.streamer_id[airing], self.on_air.product_id[airing]
-        social = self.interests["social"][minds.scenario, minds.user_id]
-        commerce = self.interests["commerce"][minds.scenario, minds.user_id]
-        return Inclination(
-            social=np.einsum("...k,...k->...", social[wide], self.on_air.content[airing]),
-            commerce=np.einsum("...k,...k->...", commerce[wide], products.content[product]),
-            charm=self.population.streamers.charm[who],
-            appeal=products.appeal[product],
-            log_price=products.log_price[product],
-            sociability=users.sociability[minds.user_id][wide],
-            intent=users.intent[minds.user_id][wide],
-            price_sensitivity=users.price_sensitivity[minds.user_id][wide],
-            mood=minds.mood[wide],
-            follows=follows,
-        )
-
-    def candidates(
-        self, requests: Requests, minds: Minds, relations: Relations
-    ) -> tuple[Attraction, Inclination]:
-        """Return the inputs of all laws for every candidate [B, C]; padded cells are arbitrary."""
-        airing = np.maximum(self.on_air.cell[requests.row], 0)
-        views, follows = relations.among_candidates(requests)
+    @cached_property
+    def _blocks(self) -> tuple[Block, Block, Block, Block]:
+        users, streamers, products = (
+            self.population.users, self.population.streamers, self.population.products
+        )  # fmt: skip
+        on_air = self.on_air
         return (
-            self.attraction(minds, airing, requests.time_s, views, follows),
-            self.inclination(minds, airing, follows),
+            block(USER, *(getattr(users, name) for name in USER.names or ())),
+            block(HOST, *(getattr(streamers, name) for name in HOST.names or ())),
+            block(PRODUCT, *(getattr(products, name) for name in PRODUCT.names or ())),
+            block(AIRING, on_air.streamer_id, on_air.product_id, on_air.end_s),
         )
 
+    def stage(self, laws: Laws, relations: Relations) -> Stage:
+        """Return the latent side of a tick.
 
-def reference_response(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Response:
-    """Solve the response laws over random pairs of users and evening airings.
+        Args:
+            laws: `sim.kernel.numbers` of the laws.
+            relations: bonds at the start of the tick.
+        """
+        users, hosts, goods, airings = self._blocks
+        return Stage(
+            laws, users, self.interests, hosts, goods, self.population.products.content,
+            airings, self.on_air.content, relations.bonds(len(users)),
+        )  # fmt: skip
+
+
+@kernel
+def mix_interest(
+    law: SessionConfig, long_term: Array32, refer_content: Array32, out: Array32
+) -> None:
+    """Mix long-term interest with the refer [K] into `out`: q = (1 - pull) z + pull r.
+
+    pull = lambda w, w = sigma(gain (cosine(z, r) - threshold)): a refer that the user likes pulls,
+    one that was entered for a title or a reward does not.
+    """
+    liking = 0.0
+    for k in range(len(out)):
+        liking += long_term[k] * refer_content[k]
+    pull = law.refer_pull * sigmoid(law.refer_gain * (liking - law.refer_threshold))
+    for k in range(len(out)):
+        out[k] = (1.0 - pull) * long_term[k] + pull * refer_content[k]
+
+
+@kernel
+def attraction_of(
+    stage: Stage,
+    scenario: int,
+    user_id: int,
+    mood: float,
+    interest: Array32,
+    fatigue: Array32,
+    airing: int,
+    remaining_s: float,
+    views: float,
+    follows: bool,
+) -> Attraction:
+    """Return the inputs of click and stay of one user and airing.
 
     Args:
-        scene: the first day.
-        user_u: uniforms [N] that pick users.
-        airing_u: uniforms [N] that pick airings of each scenario.
-        mood: session moods [N].
+        stage: the tick.
+        scenario: index into SCENARIOS.
+        user_id: the user.
+        mood: of the session, in logits.
+        interest: momentary interest [K].
+        fatigue: what was viewed in this session [K].
+        airing: row of `stage.airings`.
+        remaining_s: seconds until the room or the session ends.
+        views: past effective views of the streamer.
+        follows: whether the user follows the streamer.
     """
-    n_users = len(scene.population.users)
-    user_id = np.minimum((user_u * n_users).astype(np.int32), n_users - 1)
-    attraction: list[Attraction] = []
-    for m in range(len(SCENARIOS)):
-        pool = np.flatnonzero(scene.on_air.in_scenario[:, m])
-        airing = pool[np.minimum((airing_u * len(pool)).astype(np.int64), len(pool) - 1)]
-        scenario = np.full(len(user_id), m, np.int8)
-        minds = Minds(
-            user_id=user_id,
-            scenario=scenario,
-            mood=mood.astype(np.float32),
-            interest=scene.interests["attention"][scenario, user_id],
-            fatigue=np.zeros((len(user_id), scene.maps.shape[1]), np.float32),
-            deadline_s=np.full(len(user_id), np.inf),
+    affinity, likeness = 0.0, 0.0
+    for k in range(len(interest)):
+        affinity += interest[k] * stage.content[airing, k]
+        likeness += fatigue[k] * stage.content[airing, k]
+    host = stage.hosts[stage.airings[airing].streamer_id]
+    return Attraction(
+        scenario,
+        affinity,
+        stage.laws.session.satiation * max(likeness, 0.0),
+        host.quality,
+        host.bait,
+        host.fame,
+        stage.users[user_id].bait_sensitivity,
+        mood,
+        views,
+        follows,
+        remaining_s,
+    )
+
+
+@kernel
+def inclination_of(
+    stage: Stage, scenario: int, user_id: int, mood: float, airing: int, follows: bool
+) -> Inclination:
+    """Return the inputs of the targets after the stay of one user and airing."""
+    on_air, user = stage.airings[airing], stage.users[user_id]
+    product = stage.goods[on_air.product_id]
+    social, commerce = 0.0, 0.0
+    for k in range(stage.content.shape[1]):
+        social += stage.interests[SOCIAL, scenario, user_id, k] * stage.content[airing, k]
+        commerce += (
+            stage.interests[COMMERCE, scenario, user_id, k]
+            * stage.goods_content[on_air.product_id, k]
         )
-        stranger = np.zeros(len(user_id), np.float32)
-        nobody = np.zeros(len(user_id), np.bool_)
-        time_s = scene.on_air.slot[airing].astype(np.float64) * SLOT_S
-        attraction.append(
-            scene.attraction(minds, airing.astype(np.int32), time_s, stranger, nobody)
-        )
-        inclination = scene.inclination(minds, airing.astype(np.int32), nobody)
-    return Response(scene.config, attraction, inclination)
+    return Inclination(
+        social,
+        commerce,
+        stage.hosts[on_air.streamer_id].charm,
+        product.appeal,
+        product.log_price,
+        user.sociability,
+        user.intent,
+        user.price_sensitivity,
+        mood,
+        follows,
+    )
+
+
+@kernel
+def remaining_s_of(stage: Stage, airing: int, time_s: float, deadline_s: float) -> float:
+    """Return the seconds until the room or the session ends."""
+    return float(min(stage.airings[airing].end_s, deadline_s) - time_s)

@@ -58,7 +58,7 @@ class DaySupply:
     """[E, M]."""
     content: NDArray[np.float32]
     """Unit content vector of the room in this slot [E, K]."""
-    cell: NDArray[np.int32]
+    cell: NDArray[np.int64]
 
     @cached_property
     def supply(self) -> Supply:
@@ -66,6 +66,11 @@ class DaySupply:
         return Supply.spread(
             self.cell, self.streamer_id, self.product_id, self.room_id, self.start_s
         )
+
+    @cached_property
+    def n_rooms(self) -> NDArray[np.int64]:
+        """Rooms in each row of the candidate table [R]."""
+        return np.asarray(np.count_nonzero(self.cell != PAD, axis=1), np.int64)
 
     def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the table row [B] that lists what is on air at `time_s` [B]."""
@@ -143,7 +148,7 @@ def day_supply(config: ScheduleConfig, population: Population, day: int, seed: i
     )
 
 
-def cells(slot_of_day: NDArray[np.int64], in_scenario: NDArray[np.bool_]) -> NDArray[np.int32]:
+def cells(slot_of_day: NDArray[np.int64], in_scenario: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the table [R, C] of airing indices per (scenario, slot), padded with PAD.
 
     Args:
@@ -156,6 +161,6 @@ def cells(slot_of_day: NDArray[np.int64], in_scenario: NDArray[np.bool_]) -> NDA
     airing = np.concatenate(picked)
     counts = np.bincount(row, minlength=n_slots * len(SCENARIOS))
     column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.full((len(counts), max(int(counts.max(initial=0)), 1)), PAD, np.int32)
+    table = np.full((len(counts), max(int(counts.max(initial=0)), 1)), PAD, np.int64)
     table[row, column] = airing
     return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Self, TypeVar, get_args, get_type_hints
 
 import numpy as np
@@ -62,6 +62,7 @@ class _Columns:
         return cls(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
     @classmethod
+    @cache
     def dtypes(cls) -> dict[str, np.dtype[np.generic]]:
         """Return {column: dtype} as annotated."""
         hints = get_type_hints(cls)

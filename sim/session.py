@@ -1,62 +1,108 @@
-"""What all sessions share: requests, ranking, clicks and stays, and whether the user goes on.
+"""Sessions under way: they ask, a ranker answers, the user responds, and goes on or leaves.
 
-`sim.browse` and `sim.swipe` step all sessions of a tick together. A step decides only what steers
-the session (what is shown, clicked, how long it is watched); everything that follows from a stay
-is drawn once per tick in `sim.outcome`.
+All sessions of a tick and scenario step together. A step decides only what steers the session
+(what is shown, clicked, how long it is watched); everything that follows from a stay is drawn once
+per tick in `sim.outcome`. The two layouts differ only in the kernel that plays a step:
+`sim.browse` for pages of cards, `sim.swipe` for the full screen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
+from sim.kernel import Block, block, kernel
+from sim.normal import sigmoid
 from sim.ranker import Ranker
-from sim.relations import Relations
-from sim.response import Attraction, Response
-from sim.rng import Purpose, uniforms
-from sim.scene import Minds, Scene
-from sim.schema import (
-    PAD,
-    Catalogue,
-    Requests,
-    Slate,
-    _Columns,
-)
+from sim.relations import bond_with
+from sim.response import Attraction, p_engaged, satisfaction_of
+from sim.rng import NOBODY, Four, Purpose, four_uniforms
+from sim.scene import ATTENTION, Minds, Scene, Stage, attraction_of, remaining_s_of
+from sim.schema import PAD, Catalogue, Requests, Slate
 from sim.truth import RequestTruth
 from sim.watch import draw_watch_s
 
 LEAVE, RANK, ENTER = 0, 1, 2
 """Kinds of draws of a session."""
 
+STAY, SOCIAL, PAYING, ENTRY_STAY = 0, 1, 2, 3
+"""Kinds of draws of a (user, streamer, moment)."""
+
 REQUESTS_PER_SESSION = 256
 """Request ids are session_id * this + step."""
 
+_SESSION, _OUTCOME = int(Purpose.SESSION), int(Purpose.OUTCOME)
 
-@dataclass(frozen=True)
-class Shown(_Columns):
-    """Raw impressions with what later draws need, arrays [N]."""
 
-    session: NDArray[np.int32]
-    """Row of the walk's sessions."""
-    step: NDArray[np.int16]
-    position: NDArray[np.int8]
-    time_s: NDArray[np.float64]
-    refer_id: NDArray[np.int32]
-    refer_watch_s: NDArray[np.float32]
-    n_candidates: NDArray[np.int32]
+VISIT = np.dtype(
+    [
+        ("user_id", np.int64),
+        ("entry", np.int64),
+        ("moment", np.int64),
+        ("mood", np.float64),
+        ("deadline_s", np.float64),
+        ("now_s", np.float64),
+        ("n_seen", np.int64),
+        ("refer", np.int64),
+        ("refer_watch_s", np.float64),
+    ],
+    align=True,
+)
+"""A session under way; `refer` is the airing watched last in the swipe, PAD where there is none."""
+
+SHOWN = np.dtype(
+    [
+        ("session", np.int32),
+        ("step", np.int16),
+        ("position", np.int8),
+        ("time_s", np.float64),
+        ("refer_id", np.int32),
+        ("refer_watch_s", np.float32),
+        ("n_candidates", np.int32),
+        ("propensity", np.float64),
+        ("airing", np.int64),
+        ("entered", np.bool_),
+        ("watch_s", np.float64),
+        ("known_s", np.float64),
+        ("affinity", np.float64),
+        ("satiation", np.float64),
+        ("views", np.float64),
+        ("follows", np.bool_),
+        ("remaining_s", np.float64),
+    ],
+    align=True,
+)
+"""A raw impression with what later draws need; `session` is a row of the sessions of the tick."""
+
+
+class Visits(NamedTuple):
+    """Sessions of one scenario under way; they change in place as they go on."""
+
+    rows: Block
+    """VISIT [N]."""
+    interest: NDArray[np.float32]
+    """Momentary interest [N, K]."""
+    fatigue: NDArray[np.float32]
+    """Sum of the contents viewed, fading [N, K]."""
+    seen: NDArray[np.int32]
+    """Streamers that a session was shown or entered through, the first `n_seen` of [N, J]."""
+
+
+class Step(NamedTuple):
+    """What a step of the active sessions is played with; arrays [B] and [B, K]."""
+
+    active: NDArray[np.int64]
+    """Rows of the visits."""
+    number: int
+    scenario: int
+    row: NDArray[np.int32]
+    """Row of the table of rooms on air."""
+    column: NDArray[np.int32]
     propensity: NDArray[np.float64]
-    airing: NDArray[np.int32]
-    entered: NDArray[np.bool_]
-    watch_s: NDArray[np.float32]
-    known_s: NDArray[np.float64]
-    affinity: NDArray[np.float32]
-    satiation: NDArray[np.float32]
-    views: NDArray[np.float32]
-    follows: NDArray[np.bool_]
-    remaining_s: NDArray[np.float32]
+    n_candidates: NDArray[np.int32]
 
 
 class Walk:
@@ -64,136 +110,206 @@ class Walk:
 
     Args:
         scene: the day.
-        response: the laws.
-        relations: bonds at the start of the tick.
+        stage: the latent side of the tick.
         catalogue: observed entity features.
         ranker: whoever ranks.
         seed: the world's seed.
     """
 
     def __init__(
-        self,
-        scene: Scene,
-        response: Response,
-        relations: Relations,
-        catalogue: Catalogue,
-        ranker: Ranker,
-        seed: int,
+        self, scene: Scene, stage: Stage, catalogue: Catalogue, ranker: Ranker, seed: int
     ) -> None:
         self.scene = scene
-        self.response = response
-        self.relations = relations
+        self.stage = stage
         self.catalogue = catalogue
         self.ranker = ranker
         self.seed = seed
 
-    def minds(
-        self,
-        sessions: Sessions,
-        rows: NDArray[np.integer],
-        interest: NDArray[np.float32],
-        fatigue: NDArray[np.float32],
-    ) -> Minds:
-        """Return the latent state of the sessions in `rows` [B]."""
-        return Minds(
-            user_id=sessions.user_id[rows],
-            scenario=sessions.scenario[rows],
-            mood=sessions.mood[rows],
-            interest=interest,
-            fatigue=fatigue,
-            deadline_s=sessions.deadline_s[rows],
-        )
+    def visits(self, sessions: Sessions, scenario: int) -> Visits:
+        """Return the sessions [N] of a scenario at their start."""
+        settings = self.scene.config.scenarios[scenario]
+        n = len(sessions)
+        rows = block(
+            VISIT, sessions.user_id, sessions.entry, sessions.moment, sessions.mood,
+            sessions.deadline_s, sessions.start_s, np.zeros(n), np.full(n, PAD), np.zeros(n),
+        )  # fmt: skip
+        interest = self.stage.interests[ATTENTION, scenario, sessions.user_id]
+        shown = settings.max_requests * settings.slate_size
+        seen = np.full((n, shown + 1), PAD, np.int32)
+        return Visits(rows, interest, np.zeros_like(interest), seen)
 
-    def requests(
+    def ask(
         self,
         sessions: Sessions,
-        scenario: int,
-        time_s: NDArray[np.float64],
+        visits: Visits,
+        active: NDArray[np.int64],
         step: int,
-        seen: NDArray[np.int32],
-        refer_id: NDArray[np.int32] | None = None,
-        refer_watch_s: NDArray[np.float32] | None = None,
-    ) -> Requests:
-        """Return the requests [B] as the platform sees them, without the rooms `seen` [B, J]."""
-        on_air, n = self.scene.on_air, len(sessions)
-        row = on_air.rows(scenario, time_s)
-        supply = on_air.supply
-        # one spare column takes the writes of rooms that are no longer candidates
-        mask = np.zeros((n, supply.valid.shape[1] + 1), np.bool_)
-        mask[:, :-1] = supply.valid[row]
-        if seen.shape[1]:
-            mask[np.arange(n)[:, None], supply.column_of[row[:, None], seen]] = False
-        return Requests(
-            request_id=sessions.session_id * REQUESTS_PER_SESSION + step,
-            session_id=sessions.session_id,
-            user_id=sessions.user_id,
-            scenario=sessions.scenario,
-            entry=sessions.entry,
-            time_s=time_s,
-            session_start_s=sessions.start_s,
-            step=np.full(n, step, np.int16),
-            refer_id=np.full(n, PAD, np.int32) if refer_id is None else refer_id,
-            refer_watch_s=np.zeros(n, np.float32) if refer_watch_s is None else refer_watch_s,
-            mask=mask[:, :-1],
+        scenario: int,
+    ) -> tuple[Requests, NDArray[np.int32]]:
+        """Return the requests [B] of the active sessions, and how many rooms each could show."""
+        on_air, own = self.scene.on_air, sessions.take(active)
+        rows, supply = visits.rows[active], on_air.supply
+        now_s, refer = rows["now_s"].copy(), rows["refer"]
+        row = on_air.rows(scenario, now_s)
+        mask = np.empty((len(active), supply.valid.shape[1]), np.bool_)
+        n_candidates = np.empty(len(active), np.int32)
+        _open_candidates(
+            supply.valid, supply.column_of, on_air.n_rooms, row, active, visits, mask,
+            n_candidates,
+        )  # fmt: skip
+        requests = Requests(
+            request_id=own.session_id * REQUESTS_PER_SESSION + step,
+            session_id=own.session_id,
+            user_id=own.user_id,
+            scenario=own.scenario,
+            entry=own.entry,
+            time_s=now_s,
+            session_start_s=own.start_s,
+            step=np.full(len(active), step, np.int16),
+            refer_id=np.where(refer == PAD, np.int32(PAD), on_air.streamer_id[refer]),
+            refer_watch_s=rows["refer_watch_s"].astype(np.float32),
+            mask=mask,
             row=row,
             supply=supply,
             catalogue=self.catalogue,
         )
+        return requests, n_candidates
 
-    def rank(self, requests: Requests, minds: Minds, k: int, u: NDArray[np.float64]) -> Slate:
-        """Let the ranker choose `k` rooms per request, with uniforms `u` [B, k]."""
+    def answer(
+        self, requests: Requests, visits: Visits, active: NDArray[np.int64], step: int, k: int
+    ) -> Slate:
+        """Let the ranker choose `k` rooms per request."""
+        u = np.empty((len(active), k))
+        _ranking_uniforms(self.seed, visits, active, step, u)
         truth = None
         if self.ranker.needs_truth:
+            minds = Minds(
+                user_id=requests.user_id,
+                scenario=requests.scenario,
+                mood=visits.rows["mood"][active].astype(np.float32),
+                interest=visits.interest[active],
+                fatigue=visits.fatigue[active],
+                deadline_s=visits.rows["deadline_s"][active],
+            )
             truth = RequestTruth(
-                self.scene, self.response, self.scene.config.objective, requests, minds,
-                self.relations,
-            )  # fmt: skip
+                self.stage, self.scene.on_air.cell, self.scene.config.objective, requests, minds
+            )
         return self.ranker.rank(requests, k, u, truth)
 
-    def pairs(
-        self, minds: Minds, airing: NDArray[np.int32], time_s: NDArray[np.float64]
-    ) -> Attraction:
-        """Return the inputs of click and stay of shown pairs [N]."""
-        who = self.scene.on_air.streamer_id[airing]
-        views, follows = self.relations.lookup(minds.user_id, who)
-        return self.scene.attraction(minds, airing, time_s, views, follows)
 
-    def draws(
-        self,
-        user_id: NDArray[np.int32],
-        airing: NDArray[np.int32],
-        moment: NDArray[np.int64],
-        block: int,
-    ) -> NDArray[np.float64]:
-        """Return the four uniforms [4, N] of a block of events of (user, streamer, moment)."""
-        who = self.scene.on_air.streamer_id[airing]
-        return uniforms(self.seed, Purpose.OUTCOME, user_id, who, moment, block)
+@kernel
+def stay_of(stage: Stage, pair: Attraction, u: Four) -> tuple[float, bool]:
+    """Return (uncut seconds, engaged) of a stay, from the pair's uniforms of kind STAY."""
+    satisfaction = satisfaction_of(stage.laws, pair)
+    engaged = u[1] < p_engaged(stage.laws, pair, satisfaction)
+    return draw_watch_s(stage.laws.watch, engaged, satisfaction, u[2]), engaged
 
-    def stay(
-        self, pairs: Attraction, draws: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return (uncut seconds [N], engaged [N]) of stays, from the pairs' `draws`."""
-        satisfaction = self.response.satisfaction(pairs)
-        engaged = draws[1] < self.response.p_engaged(pairs, satisfaction)
-        law = self.scene.config.watch
-        return draw_watch_s(law, engaged, satisfaction, draws[2]), engaged
 
-    def goes_on(
-        self,
-        minds: Minds,
-        scenario: int,
-        satisfied: NDArray[np.floating],
-        step: int,
-        u: NDArray[np.float64],
-        now: NDArray[np.float64],
-    ) -> NDArray[np.bool_]:
-        """Return whether each user asks for another page or room [B]."""
-        rules = self.scene.config.session
-        patience = self.scene.population.users.patience[minds.user_id]
-        logit = (
-            self.scene.config.scenarios[scenario].patience
-            + rules.patience_sigma * patience
-            + rules.patience_gain * satisfied
-            - rules.patience_decay * step
-        )
-        return (u < 1.0 / (1.0 + np.exp(-logit))) & (now < minds.deadline_s)
+@kernel
+def pair_uniforms(seed: int, visits: Visits, visit: int, streamer_id: int, kind: int) -> Four:
+    """Return the uniforms of one kind of event between a session's user and a streamer."""
+    me = visits.rows[visit]
+    return four_uniforms(seed, _OUTCOME, me.user_id, streamer_id, me.moment, kind)
+
+
+@kernel
+def session_uniforms(seed: int, visits: Visits, visit: int, kind: int, number: int) -> Four:
+    """Return uniforms of one kind of a session's own draws, by their number."""
+    me = visits.rows[visit]
+    return four_uniforms(seed, _SESSION, me.user_id, NOBODY, me.moment, (kind << 16) + number)
+
+
+@kernel
+def goes_on_after(
+    stage: Stage, visits: Visits, visit: int, scenario: int, satisfied: float, step: int, seed: int
+) -> bool:
+    """Return whether the user asks for more, given satisfaction in [-1, 1] with the last step."""
+    rules, me = stage.laws.session, visits.rows[visit]
+    logit = (
+        stage.laws.layouts.patience[scenario]
+        + rules.patience_sigma * stage.users[me.user_id].patience
+        + rules.patience_gain * satisfied
+        - rules.patience_decay * step
+    )
+    u = session_uniforms(seed, visits, visit, LEAVE, step)[0]
+    return u < sigmoid(logit) and me.now_s < me.deadline_s
+
+
+@kernel
+def met_by(
+    stage: Stage, visits: Visits, visit: int, scenario: int, airing: int, time_s: float
+) -> Attraction:
+    """Return what decides click and stay where a session meets a room at `time_s`."""
+    me = visits.rows[visit]
+    views, follows = bond_with(stage.bonds, me.user_id, stage.airings[airing].streamer_id)
+    return attraction_of(
+        stage, scenario, me.user_id, me.mood, visits.interest[visit], visits.fatigue[visit],
+        airing, remaining_s_of(stage, airing, time_s, me.deadline_s), views, follows,
+    )  # fmt: skip
+
+
+@kernel
+def write_row(
+    row: Block,
+    step: Step,
+    b: int,
+    position: int,
+    me: Block,
+    airing: int,
+    refer_id: int,
+    pair: Attraction,
+    time_s: float,
+) -> None:
+    """Write the impression that request `b` of the step left at `position`, without feedback."""
+    row.session = step.active[b]
+    row.step = step.number
+    row.position = position
+    row.time_s = time_s
+    row.refer_id = refer_id
+    row.refer_watch_s = me.refer_watch_s
+    row.n_candidates = step.n_candidates[b]
+    row.propensity = step.propensity[b, position]
+    row.airing = airing
+    row.affinity = pair.affinity
+    row.satiation = pair.satiation
+    row.views = pair.views
+    row.follows = pair.follows
+    row.remaining_s = pair.remaining_s
+
+
+@kernel
+def _open_candidates(
+    valid: NDArray[np.bool_],
+    column_of: NDArray[np.int32],
+    n_rooms: NDArray[np.int64],
+    row: NDArray[np.int32],
+    active: NDArray[np.int64],
+    visits: Visits,
+    mask: NDArray[np.bool_],
+    n_candidates: NDArray[np.int32],
+) -> None:
+    """Mark the rooms on air [B, C] that the session has not been shown, and count them [B]."""
+    for b in range(len(active)):
+        r, a = row[b], active[b]  # read once: the compiler can't know that the mask is elsewhere
+        for c in range(mask.shape[1]):
+            mask[b, c] = valid[r, c]
+        n = n_rooms[r]
+        for j in range(visits.rows[a].n_seen):
+            c = column_of[r, visits.seen[a, j]]
+            if c != PAD and mask[b, c]:
+                mask[b, c] = False
+                n -= 1
+        n_candidates[b] = n
+
+
+@kernel
+def _ranking_uniforms(
+    seed: int, visits: Visits, active: NDArray[np.int64], step: int, out: NDArray[np.float64]
+) -> None:
+    """Fill the uniforms [B, K] with which the slates of a step are drawn."""
+    n_blocks = (out.shape[1] + 3) // 4
+    for b in range(len(active)):
+        for i in range(n_blocks):
+            u = session_uniforms(seed, visits, active[b], RANK, step * n_blocks + i)
+            for j in range(min(4, out.shape[1] - 4 * i)):
+                out[b, 4 * i + j] = u[j]

@@ -6,21 +6,36 @@ ever receives an object of this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import Objective
-from sim.relations import Relations
-from sim.response import Attraction, Inclination, Response
-from sim.scene import Minds, Scene
-from sim.schema import SWIPE, TARGETS, WATCH_CAP_S, Requests, _Columns
-from sim.watch import expected_watch_s
+from sim.kernel import kernel
+from sim.relations import Bonds
+from sim.response import (
+    AT_BAG,
+    Attraction,
+    Inclination,
+    Laws,
+    after_stay,
+    commerce_logit,
+    p_cart,
+    p_click,
+    p_engaged,
+    p_purchase,
+    satisfaction_of,
+    social_logit,
+)
+from sim.scene import Minds, Stage, attraction_of, inclination_of, remaining_s_of
+from sim.schema import PAD, SWIPE, TARGETS, WATCH_CAP_S, Requests, _Columns
+from sim.watch import expected_watch_s, stay_classes
 
-_BLOCK = 64
-"""Requests per block: keeps the [B, C, K] intermediates inside the processor's cache."""
+N_TARGETS = len(TARGETS)
+Chances = tuple[float, float, float, float, float, float, float, float]
+"""Probabilities in the order of TARGETS."""
 
 
 @dataclass(frozen=True)
@@ -52,91 +67,133 @@ class TruthRows(_Columns):
     """Price of the product on show."""
 
 
-def target_probabilities(
-    response: Response, attraction: Attraction, inclination: Inclination
-) -> dict[str, NDArray[np.floating]]:
-    """Return unconditional P(target | shown and examined) for every target.
-
-    Args:
-        response: the laws.
-        attraction: inputs of click and stay, any common shape.
-        inclination: inputs of the later targets, the same shape.
-    """
-    p_enter = response.p_click(attraction)
-    satisfaction = response.satisfaction(attraction)
-    p_engaged = response.p_engaged(attraction, satisfaction)
-    classes = response.stay(attraction)
-    cut_s = np.clip(attraction.remaining_s, 0.0, WATCH_CAP_S)
-    watched_s = expected_watch_s(response.config.watch, p_engaged, satisfaction, cut_s)
-    p_view = p_enter * (1 - classes[0])
-    p = {
-        "engage": np.where(attraction.scenario == SWIPE, p_view, p_enter),
-        "watch": p_enter * watched_s / WATCH_CAP_S,
-    }
-    for name in ("like", "comment", "follow", "bag_click"):
-        p[name] = p_enter * response.after_stay(name, inclination, classes)
-    p["cart"] = p["bag_click"] * response.p_cart(inclination)
-    p["purchase"] = p["cart"] * response.p_purchase(inclination)
-    return p
+@kernel
+def target_chances(laws: Laws, pair: Attraction, own: Inclination) -> Chances:
+    """Return unconditional P(target | shown and examined) of one pair, by TARGETS."""
+    p_enter = p_click(laws, pair)
+    satisfaction = satisfaction_of(laws, pair)
+    p_stays = p_engaged(laws, pair, satisfaction)
+    short, view, long = stay_classes(laws.watch, p_stays, satisfaction, pair.remaining_s)
+    cut_s = min(max(pair.remaining_s, 0.0), WATCH_CAP_S)
+    watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, cut_s)
+    social, commerce = exp(social_logit(laws, own)), exp(commerce_logit(laws, own, AT_BAG))
+    at_once = after_stay(laws, social, commerce, own.follows, 0)
+    after_view = after_stay(laws, social, commerce, own.follows, 1)
+    after_long = after_stay(laws, social, commerce, own.follows, 2)
+    bag_click = p_enter * (short * at_once[3] + view * after_view[3] + long * after_long[3])
+    cart = bag_click * p_cart(laws, own)
+    return (
+        p_enter * (1.0 - short) if pair.scenario == SWIPE else p_enter,
+        p_enter * watched_s / WATCH_CAP_S,
+        p_enter * (short * at_once[0] + view * after_view[0] + long * after_long[0]),
+        p_enter * (short * at_once[1] + view * after_view[1] + long * after_long[1]),
+        p_enter * (short * at_once[2] + view * after_view[2] + long * after_long[2]),
+        bag_click,
+        cart,
+        cart * p_purchase(laws, own),
+    )
 
 
 class RequestTruth:
     """The truth about one batch of requests, at the moment they are served.
 
     Args:
-        scene: the day.
-        response: the laws of the world.
+        stage: the latent side of the tick.
+        cell: airing of each candidate in each row of the supply, PAD where there is none [R, C].
         objective: what an impression is worth.
         requests: the batch.
         minds: the users' latent state, in the same order.
-        relations: bonds at the start of the tick.
     """
 
     def __init__(
         self,
-        scene: Scene,
-        response: Response,
+        stage: Stage,
+        cell: NDArray[np.int64],
         objective: Objective,
         requests: Requests,
         minds: Minds,
-        relations: Relations,
     ) -> None:
-        self.scene = scene
-        self.response = response
+        self.stage = stage
+        self.cell = cell
         self.objective = objective
         self.requests = requests
         self.minds = minds
-        self.relations = relations
 
     def probabilities(self) -> dict[str, NDArray[np.float64]]:
         """Return {target: P(target | shown at the top) [B, C]}, 0 in padded cells."""
-        shape = self.requests.mask.shape
-        whole = {name: np.zeros(shape) for name in TARGETS}
-        for rows, block in self._blocks():
-            valid = self.requests.supply.valid[self.requests.row[rows]]
-            for name, p in block.items():
-                whole[name][rows] = np.where(valid, p, 0.0)
-        return whole
+        table = self._weighted(np.eye(N_TARGETS))
+        return dict(zip(TARGETS, table, strict=True))
 
     def value(self) -> NDArray[np.float64]:
         """Return the expected objective of showing each candidate [B, C], 0 in padded cells."""
-        total = np.zeros(self.requests.mask.shape)
         weights = self.objective.weights()
-        for rows, block in self._blocks():
-            valid = self.requests.supply.valid[self.requests.row[rows]]
-            worth = sum(weights[name] * p for name, p in block.items())
-            total[rows] = np.where(valid, worth, 0.0)
-        return total
+        table: NDArray[np.float64] = self._weighted(np.array([[weights[t] for t in TARGETS]]))[0]
+        return table
 
-    def _blocks(self) -> Iterator[tuple[slice, dict[str, NDArray[np.floating]]]]:
-        for rows in self.requests.blocks(_BLOCK):
-            part, minds = self.requests.take(rows), self.minds.take(rows)
-            pairs = self.scene.candidates(part, minds, self.relations)
-            yield rows, target_probabilities(self.response, *pairs)
+    def _weighted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sums of probabilities [W, B, C] by `weights` [W, targets]."""
+        out = np.zeros((len(weights), *self.requests.mask.shape))
+        minds = self.minds
+        _weigh_candidates(
+            self.stage, self.cell, self.requests.supply.column_of, self.requests.row,
+            self.requests.time_s, minds.user_id.astype(np.int64), minds.scenario.astype(np.int64),
+            minds.mood.astype(np.float64), minds.interest, minds.fatigue, minds.deadline_s, weights,
+            out,
+        )  # fmt: skip
+        return out
 
 
-def at_position(
-    p: dict[str, NDArray[np.floating]], examined: NDArray[np.floating]
-) -> dict[str, NDArray[np.float32]]:
-    """Scale probabilities [N] by the probability that the position is examined [N]."""
-    return {name: (v * examined).astype(np.float32) for name, v in p.items()}
+@kernel
+def _weigh_candidates(
+    stage: Stage,
+    cell: NDArray[np.int64],
+    column_of: NDArray[np.int32],
+    row: NDArray[np.int32],
+    time_s: NDArray[np.float64],
+    user_id: NDArray[np.int64],
+    scenario: NDArray[np.int64],
+    mood: NDArray[np.float64],
+    interest: NDArray[np.float32],
+    fatigue: NDArray[np.float32],
+    deadline_s: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    views, follows = np.zeros(cell.shape[1]), np.zeros(cell.shape[1], np.bool_)
+    for i in range(len(row)):
+        who, where, humour = int(user_id[i]), int(scenario[i]), float(mood[i])
+        _spread_bonds(stage.bonds, who, column_of[row[i]], views, follows)
+        for c in range(cell.shape[1]):
+            e = int(cell[row[i], c])
+            if e == PAD:
+                continue
+            # a card at the top of a page is reached after a glance
+            start_s = time_s[i] + stage.laws.session.glance_s * stage.laws.layouts.has_click[where]
+            left_s = remaining_s_of(stage, e, start_s, deadline_s[i])
+            pair = attraction_of(
+                stage, where, who, humour, interest[i], fatigue[i], e, left_s, views[c],
+                follows[c],
+            )  # fmt: skip
+            own = inclination_of(stage, where, who, humour, e, follows[c])
+            p = target_chances(stage.laws, pair, own)
+            for w in range(len(weights)):
+                for t in range(N_TARGETS):
+                    out[w, i, c] += weights[w, t] * p[t]
+
+
+@kernel
+def _spread_bonds(
+    bonds: Bonds,
+    user_id: int,
+    column_of: NDArray[np.int32],
+    views: NDArray[np.float64],
+    follows: NDArray[np.bool_],
+) -> None:
+    """Lay the user's bonds out over the candidates [C] of one request."""
+    for c in range(len(views)):
+        views[c], follows[c] = 0.0, False
+    for j in range(bonds.start[user_id], bonds.start[user_id + 1]):
+        bond = bonds.rows[j]
+        if bond.streamer_id < len(column_of) and column_of[bond.streamer_id] != PAD:
+            views[column_of[bond.streamer_id]] = bond.views
+            follows[column_of[bond.streamer_id]] = bond.follows

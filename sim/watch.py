@@ -6,103 +6,90 @@
 with g = satisfaction_gain x content satisfaction; the stay is cut where the room or the session
 ends. Source: shape and medians fitted to KuaiLive (reference figures in conf/world); a single
 log-normal fits neither the median nor the tail.
+
+All functions are compiled scalars; `law` is `sim.kernel.numbers` of a `WatchConfig`.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+import math
 
+from sim.kernel import kernel
+from sim.normal import normal_cdf, normal_quantile
 from sim.parameters import WatchConfig
 from sim.schema import EFFECTIVE_VIEW_S
 
-Array = NDArray[np.floating]
 
-
-def draw_watch_s(
-    config: WatchConfig, engaged: NDArray[np.bool_], satisfaction: Array, u: Array
-) -> NDArray[np.float64]:
-    """Draw uncut watch times.
+@kernel
+def draw_watch_s(law: WatchConfig, engaged: bool, satisfaction: float, u: float) -> float:
+    """Draw the uncut seconds of a stay.
 
     Args:
-        config: the law.
-        engaged: whether the stay is engaged [N].
-        satisfaction: content satisfaction, centred logits [N].
-        u: uniforms in (0, 1) [N].
-
-    Returns:
-        Seconds [N].
+        law: parameters.
+        engaged: whether the stay is engaged.
+        satisfaction: content satisfaction, centred logits.
+        u: uniform in (0, 1).
     """
-    mean, sigma = _location(config, engaged, satisfaction)
-    at_cap = ndtr((np.log(config.bounce_cap_s) - mean) / sigma)
-    quantile = np.where(engaged, at_cap + u * (1 - at_cap), u * at_cap)
+    mean, sigma = _location(law, engaged, satisfaction)
+    at_cap = normal_cdf((math.log(law.bounce_cap_s) - mean) / sigma)
+    quantile = at_cap + u * (1 - at_cap) if engaged else u * at_cap
     # keep the quantile inside (0, 1) where the cap sits far in a tail
-    score = ndtri(np.clip(quantile, 1e-12, 1 - 1e-12))
-    return np.asarray(np.exp(mean + sigma * score), np.float64)
+    quantile = min(max(quantile, 1e-12), 1 - 1e-12)
+    return math.exp(mean + sigma * normal_quantile(quantile))
 
 
+@kernel
 def stay_classes(
-    config: WatchConfig, p_engaged: Array, satisfaction: Array, remaining_s: Array
-) -> tuple[Array, Array, Array]:
+    law: WatchConfig, p_engaged: float, satisfaction: float, remaining_s: float
+) -> tuple[float, float, float]:
     """Return P(watch < 10 s), P(10 s <= watch < cap), P(watch >= cap) of a cut stay.
 
     Args:
-        config: the law.
+        law: parameters.
         p_engaged: probability that the stay is engaged.
         satisfaction: content satisfaction, centred logits.
         remaining_s: seconds until the room or session ends.
     """
-    mean = np.log(config.bounce_median_s) + config.satisfaction_gain * _bounded(satisfaction)
-    sigma = config.bounce_log_sigma
-    below_view = ndtr((np.log(EFFECTIVE_VIEW_S) - mean) / sigma)
-    below_cap = ndtr((np.log(config.bounce_cap_s) - mean) / sigma)
+    mean, sigma = _location(law, False, satisfaction)
+    below_view = normal_cdf((math.log(EFFECTIVE_VIEW_S) - mean) / sigma)
+    below_cap = normal_cdf((math.log(law.bounce_cap_s) - mean) / sigma)
     p_short = (1 - p_engaged) * below_view / below_cap
-    p_short = np.where(remaining_s < EFFECTIVE_VIEW_S, 1.0, p_short)
-    p_long = np.where(remaining_s < config.bounce_cap_s, 0.0, p_engaged)
+    if remaining_s < EFFECTIVE_VIEW_S:
+        p_short = 1.0
+    p_long = 0.0 if remaining_s < law.bounce_cap_s else p_engaged
     return p_short, 1 - p_short - p_long, p_long
 
 
+@kernel
 def expected_watch_s(
-    config: WatchConfig, p_engaged: Array, satisfaction: Array, cut_s: Array
-) -> Array:
+    law: WatchConfig, p_engaged: float, satisfaction: float, cut_s: float
+) -> float:
     """Return E[min(watch, cut_s)] in seconds, by the partial moments of the log-normal."""
-    g = config.satisfaction_gain * _bounded(satisfaction)
-    log_cap = np.log(config.bounce_cap_s)
-    with np.errstate(divide="ignore"):
-        log_cut = np.log(np.maximum(cut_s, 0.0))
-    bounce = _capped_mean(
-        np.log(config.bounce_median_s) + g, config.bounce_log_sigma, None, log_cap, log_cut
-    )
-    engaged = _capped_mean(
-        np.log(config.engaged_median_s) + g, config.engaged_log_sigma, log_cap, None, log_cut
-    )
-    return p_engaged * engaged + (1 - p_engaged) * bounce
+    if cut_s <= 0.0:
+        return 0.0
+    log_cap, log_cut = math.log(law.bounce_cap_s), math.log(cut_s)
+    # bounces: E[min(W, cut)] given log W < log cap
+    mean, sigma = _location(law, False, satisfaction)
+    stop = min(log_cut, log_cap)
+    below_cap = normal_cdf((log_cap - mean) / sigma)
+    bounce = math.exp(mean + sigma**2 / 2) * normal_cdf((stop - mean) / sigma - sigma)
+    if log_cut < log_cap:
+        bounce += cut_s * (below_cap - normal_cdf((stop - mean) / sigma))
+    bounce /= below_cap
+    if log_cut < log_cap:
+        return p_engaged * cut_s + (1 - p_engaged) * bounce
+    # engaged stays: the same given log W >= log cap
+    mean, sigma = _location(law, True, satisfaction)
+    low, stop = (log_cap - mean) / sigma, (log_cut - mean) / sigma
+    part = normal_cdf(stop - sigma) - normal_cdf(low - sigma)
+    engaged = math.exp(mean + sigma**2 / 2) * part + cut_s * normal_cdf(-stop)
+    return p_engaged * engaged / normal_cdf(-low) + (1 - p_engaged) * bounce
 
 
-def _bounded(satisfaction: Array) -> Array:
-    return np.clip(satisfaction, -2.0, 2.0)
-
-
-def _location(
-    config: WatchConfig, engaged: NDArray[np.bool_], satisfaction: Array
-) -> tuple[Array, Array]:
-    median = np.where(engaged, config.engaged_median_s, config.bounce_median_s)
-    sigma = np.where(engaged, config.engaged_log_sigma, config.bounce_log_sigma)
-    return np.log(median) + config.satisfaction_gain * _bounded(satisfaction), sigma
-
-
-def _capped_mean(
-    mean: Array, sigma: float, low: float | None, high: float | None, log_cut: Array
-) -> Array:
-    """E[min(W, cut)] for log W ~ Normal(mean, sigma) given low <= log W < high."""
-    p_low = ndtr((low - mean) / sigma) if low is not None else 0.0
-    p_high = ndtr((high - mean) / sigma) if high is not None else 1.0
-    stop = log_cut if high is None else np.minimum(log_cut, high)
-    start_moment = ndtr((low - mean) / sigma - sigma) if low is not None else 0.0
-    stop = np.maximum(stop, low) if low is not None else stop
-    p_stop = ndtr((stop - mean) / sigma)
-    moment = np.exp(mean + sigma**2 / 2) * (ndtr((stop - mean) / sigma - sigma) - start_moment)
-    cut = np.exp(log_cut)
-    inside = (moment + cut * (p_high - p_stop)) / (p_high - p_low)
-    return np.where(cut < np.exp(low), cut, inside) if low is not None else inside
+@kernel
+def _location(law: WatchConfig, engaged: bool, satisfaction: float) -> tuple[float, float]:
+    """Return mean and standard deviation of the log watch time before the truncation."""
+    gain = law.satisfaction_gain * min(max(satisfaction, -2.0), 2.0)
+    if engaged:
+        return math.log(law.engaged_median_s) + gain, law.engaged_log_sigma
+    return math.log(law.bounce_median_s) + gain, law.bounce_log_sigma

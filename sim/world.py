@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from sim.arrivals import Sessions, sessions_of_day
-from sim.browse import browse
+from sim.browse import read_pages
 from sim.config import ConfigError, WorldConfig
+from sim.intercepts import solve
+from sim.kernel import Block, numbers
 from sim.outcome import TickOutcome, settle
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
 from sim.relations import Relations
-from sim.response import Response
+from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
-from sim.scene import Scene, reference_response, scenario_maps
+from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
 from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
-from sim.session import Shown, Walk
-from sim.swipe import swipe
+from sim.session import SHOWN, Step, Walk
+from sim.state import State
+from sim.swipe import enter_rooms, watch_rooms
 from sim.truth import TruthRows
-
-R = TypeVar("R", Relations, Impressions, Purchases)
 
 _REFERENCE_PAIRS = 8192
 _MOST_INITIAL_FOLLOWS = 12
-
-
-@dataclass(frozen=True)
-class State:
-    """What a world carries from day to day; everything else is a function of config and seed."""
-
-    day: int
-    """Next day to run."""
-    relations: Relations
-    unknown: Impressions
-    """Impressions whose feedback is not complete at the start of `day`."""
-    pending: Purchases
-    """Purchases that will happen later, by event time."""
-
-    def save(self, path: Path) -> None:
-        """Write the state to one `.npz` file."""
-        arrays: dict[str, NDArray[np.generic]] = {}
-        for part in ("relations", "unknown", "pending"):
-            record = getattr(self, part)
-            arrays |= {f"{part}.{f.name}": getattr(record, f.name) for f in fields(record)}
-        with path.open("wb") as file:
-            np.savez(file, day=np.int64(self.day), **arrays)  # type: ignore[arg-type]
-
-    @classmethod
-    def load(cls, path: Path) -> State:
-        """Read a state written by `save`."""
-        with np.load(path) as arrays:
-            return cls(
-                day=int(arrays["day"]),
-                relations=_record(Relations, "relations", arrays),
-                unknown=_record(Impressions, "unknown", arrays),
-                pending=_record(Purchases, "pending", arrays),
-            )
 
 
 @dataclass(frozen=True)
@@ -106,7 +71,7 @@ class World:
         )
         self.maps = scenario_maps(config, orthogonal(axes))
         self.population.grow(1)
-        self.response = self._solve_response()
+        self.laws = numbers(Laws.of(config, self._intercepts()))
         if state is None:
             state = State(0, self._initial_follows(), Impressions.empty(), Purchases.empty())
         self.state = state
@@ -162,12 +127,13 @@ class World:
             part = sessions.take(slice(bounds[tick], bounds[tick + 1]))
             if not len(part):
                 continue
-            walk = Walk(scene, self.response, relations, catalogue, ranker, self.seed)
+            stage = scene.stage(self.laws, relations)
+            walk = Walk(scene, stage, catalogue, ranker, self.seed)
             shown = _run_sessions(walk, part, chunks)
             if not shown:
                 continue
             # 3. what follows from each stay is drawn, and the bonds move on
-            outcome = settle(scene, self.response, part, Shown.concat(shown), self.seed)
+            outcome = settle(scene, stage, part, _stack(shown), self.seed)
             done.append(outcome)
             relations = _bond(relations, outcome.impressions)
             unknown = Impressions.concat([unknown, outcome.impressions])
@@ -187,11 +153,9 @@ class World:
             catalogue=catalogue,
         )
 
-    def _solve_response(self) -> Response:
-        scene = self.scene(0)
+    def _intercepts(self) -> Intercepts:
         u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))
-        mood = self.config.session.mood_sigma * ndtri(u[2])
-        return reference_response(scene, u[0], u[1], mood)
+        return solve(self.scene(0), u[0], u[1], self.config.session.mood_sigma * ndtri(u[2]))
 
     def _initial_follows(self) -> Relations:
         """Follow sets of the users of day 0, drawn by popularity."""
@@ -208,23 +172,46 @@ class World:
         return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
 
 
-def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Shown]:
-    shown: list[Shown] = []
+def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Block]:
+    shown: list[Block] = []
     for rows in np.array_split(np.arange(len(sessions)), chunks):
         for scenario in range(len(SCENARIOS)):
             own = rows[sessions.scenario[rows] == scenario]
-            if not len(own):
-                continue
-            run = swipe if scenario == SWIPE else browse
-            shown.extend(
-                replace(part, session=own[part.session].astype(np.int32))
-                for part in run(walk, sessions.take(own), scenario)
-            )
+            if len(own):
+                for part in _run_scenario(walk, sessions.take(own), scenario):
+                    part["session"] = own[part["session"]]
+                    shown.append(part)
     return shown
 
 
-def _record(kind: type[R], part: str, arrays: Mapping[str, Any]) -> R:
-    return kind(**{f.name: arrays[f"{part}.{f.name}"] for f in fields(kind)})
+def _stack(parts: list[Block]) -> Block:
+    """Stack SHOWN rows as bytes, which spares NumPy from comparing the fields of every part."""
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(SHOWN)
+
+
+def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Block]:
+    """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
+    settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
+    visits, goes_on = walk.visits(sessions, scenario), np.ones(n, np.bool_)
+    if scenario == SWIPE:
+        row = on_air.rows(scenario, sessions.start_s)
+        enter_rooms(
+            walk.stage, on_air.cell, on_air.n_rooms, visits, row, scenario, walk.seed, goes_on
+        )
+    play = watch_rooms if scenario == SWIPE else read_pages
+    active = np.flatnonzero(goes_on)
+    for number in range(settings.max_requests):
+        if not len(active):
+            return
+        requests, n_candidates = walk.ask(sessions, visits, active, number, scenario)
+        slate = walk.answer(requests, visits, active, number, settings.slate_size)
+        step = Step(
+            active, number, scenario, requests.row, slate.column, slate.propensity, n_candidates
+        )
+        shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
+        n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
+        yield shown[:n_shown]
+        active = active[goes_on]
 
 
 def _bond(relations: Relations, impressions: Impressions) -> Relations:

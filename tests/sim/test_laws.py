@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit, ndtr, ndtri
 from scipy.stats import kstest, lognorm
 from scipy.stats import poisson as poisson_law
 
 from sim.arrivals import MAX_SESSIONS, hour_of_day, poisson
-from sim.delay import DelayLaw
+from sim.delay import DelayLaw, delay_law, draw_delay_s
+from sim.kernel import numbers
+from sim.normal import normal_cdf, normal_quantile, sigmoid
 from sim.rng import Purpose, uniforms
 from sim.watch import draw_watch_s, expected_watch_s, stay_classes
 from tests.sim.worlds import config
@@ -15,6 +18,27 @@ N = 60_000
 U = uniforms(11, Purpose.CALIBRATION, np.arange(N))
 WATCH = config().watch
 DELAY = config().delay
+LAW, DELAY_LAW = numbers(WATCH), numbers(DELAY)
+
+
+def each(law, *columns):
+    """Apply a compiled scalar law to every row."""
+    return np.array([law(*row) for row in zip(*columns, strict=True)])
+
+
+def delays(intent, log_price):
+    """Return one delay law as compiled code sees it, and its closed form."""
+    live, scale_s = delay_law(DELAY_LAW, intent, log_price)
+    return (live, scale_s), DelayLaw(DELAY, np.array([live]), np.array([scale_s]))
+
+
+def test_normal_and_logistic_laws_equal_scipys():
+    """To 14 digits over the whole range of 32-bit uniforms."""
+    p = np.concatenate([[2.0**-33, 1e-9, 0.075, 0.5, 0.925, 1 - 2.0**-33], U[0][:2000]])
+    x = np.concatenate([[-37.0, -5.0, 0.0, 5.0, 8.0], ndtri(U[1][:2000])])
+    np.testing.assert_allclose(each(normal_quantile, p), ndtri(p), rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(each(normal_cdf, x), ndtr(x), rtol=1e-12)
+    np.testing.assert_allclose(each(sigmoid, 20 * x), expit(20 * x), rtol=1e-14)
 
 
 @pytest.mark.parametrize("engaged", [True, False])
@@ -26,7 +50,7 @@ def test_watch_is_a_truncated_lognormal(engaged, satisfaction):
     sigma = WATCH.engaged_log_sigma if engaged else WATCH.bounce_log_sigma
     law = lognorm(sigma, scale=median * np.exp(g))
     cap = law.cdf(WATCH.bounce_cap_s)
-    watch_s = draw_watch_s(WATCH, np.full(N, engaged), np.full(N, satisfaction), U[0])
+    watch_s = each(lambda u: draw_watch_s(LAW, engaged, satisfaction, u), U[0])
 
     def cdf(x):
         below = law.cdf(x)
@@ -40,22 +64,22 @@ def test_watch_is_a_truncated_lognormal(engaged, satisfaction):
 def test_cut_stays_have_the_stated_classes_and_mean(remaining_s):
     """P(short, view, long) and E[min(watch, cut)] equal frequencies of drawn, cut stays."""
     p_engaged, satisfaction = 0.3, 0.7
-    drawn = draw_watch_s(WATCH, U[0] < p_engaged, np.full(N, satisfaction), U[1])
+    stays = U[0] < p_engaged
+    drawn = each(lambda stay, u: draw_watch_s(LAW, stay, satisfaction, u), stays, U[1])
     watch_s = np.minimum(drawn, remaining_s)
-    one = np.array([satisfaction]), np.array([remaining_s])
-    classes = stay_classes(WATCH, np.array([p_engaged]), *one)
+    classes = stay_classes(LAW, p_engaged, satisfaction, remaining_s)
     cap = WATCH.bounce_cap_s
     found = [(watch_s < 10), (watch_s >= 10) & (watch_s < cap), watch_s >= cap]
     for p, hits in zip(classes, found, strict=True):
-        assert abs(hits.mean() - p[0]) < 4 * np.sqrt(0.25 / N)
+        assert abs(hits.mean() - p) < 4 * np.sqrt(0.25 / N)
     cut = np.minimum(watch_s, 600.0)
-    mean = expected_watch_s(WATCH, np.array([p_engaged]), one[0], np.minimum(one[1], 600.0))
-    assert abs(cut.mean() - mean[0]) < 4 * cut.std() / np.sqrt(N) + 1e-9
+    mean = expected_watch_s(LAW, p_engaged, satisfaction, min(remaining_s, 600.0))
+    assert abs(cut.mean() - mean) < 4 * cut.std() / np.sqrt(N) + 1e-9
 
 
 def test_delay_passes_the_published_quantiles():
     """35 % of conversions within 1 h, 50 % within 24 h, all within 30 days (Chapelle 2014)."""
-    law = DelayLaw.of(DELAY, np.zeros(1), np.zeros(1))
+    _, law = delays(0.0, 0.0)
     assert law.cdf(3600.0)[0] == pytest.approx(0.35, abs=0.01)
     assert law.cdf(86400.0)[0] == pytest.approx(0.50, abs=0.01)
     assert law.cdf(30 * 86400.0)[0] == pytest.approx(1.0)
@@ -65,10 +89,9 @@ def test_delay_passes_the_published_quantiles():
 @pytest.mark.parametrize(("intent", "log_price"), [(0.0, 0.0), (1.5, 1.0), (-2.0, -1.0)])
 def test_drawn_delays_follow_their_cdf(intent, log_price):
     """Kolmogorov-Smirnov against the closed form, for eager and hesitant, cheap and dear."""
-    law = DelayLaw.of(DELAY, np.full(N, intent), np.full(N, log_price))
-    one = DelayLaw.of(DELAY, np.array([intent]), np.array([log_price]))
-    delay_s = law.draw(U[0], U[1])
-    assert delay_s.max() <= law.horizon_s
+    own, one = delays(intent, log_price)
+    delay_s = each(lambda part, u: draw_delay_s(DELAY_LAW, *own, part, u), U[0], U[1])
+    assert delay_s.max() <= one.horizon_s
     assert kstest(delay_s, lambda t: one.cdf(t)).pvalue > 1e-3
 
 

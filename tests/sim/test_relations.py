@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.relations import Relations
+from sim.relations import Relations, bond_with
 
 EVENTS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3), st.booleans()), max_size=30
@@ -24,7 +24,7 @@ def test_adding_equals_a_dictionary(batches):
             old = expected.get((u, s), (0, False))
             expected[u, s] = (old[0] + v, old[1] or f)
     assert (np.diff(relations.key) > 0).all()
-    grid = np.array([(u, s) for u in range(5) for s in range(7)])
-    views, follows = relations.lookup(grid[:, 0], grid[:, 1])
-    for (u, s), v, f in zip(grid.tolist(), views, follows, strict=True):
-        assert (v, f) == expected.get((u, s), (0, False))
+    bonds = relations.bonds(5)
+    for user in range(5):
+        for streamer in range(7):
+            assert bond_with(bonds, user, streamer) == expected.get((user, streamer), (0, False))

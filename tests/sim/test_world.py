@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sim.schema import SCENARIOS, SWIPE, TARGETS, Impressions
+from sim.state import State
 from sim.truth import TruthRows
-from sim.world import State, World
+from sim.world import World
 from tests.sim.worlds import config, run, same, server
 
 
@@ -40,8 +41,8 @@ def test_interruption_between_days_does_not_matter(tmp_path):
     through = run(World(config(), 3), "random", 3)
     world = World(config(), 3)
     first = run(world, "random", 1)
-    world.state.save(tmp_path / "state.npz")
-    rest = run(World(config(), 3, State.load(tmp_path / "state.npz")), "random", 2)
+    world.state.save(tmp_path / "state.arrow")
+    rest = run(World(config(), 3, State.load(tmp_path / "state.arrow")), "random", 2)
     for a, b in zip(through, first + rest, strict=True):
         assert same(a.impressions, b.impressions)
         assert same(a.purchases, b.purchases)
