@@ -22,14 +22,14 @@ from sim.schema import (
     Purchases,
     Supply,
 )
-from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table
+from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table, reordered
 from sim.tick import Tick
 from sim.truth import TruthRows
 
 D = TypeVar("D", Impressions, TruthRows)
 
 MANIFEST = "manifest.json"
-VERSION = 1
+VERSION = 2
 
 FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
 """Binary feedback that is known when the stay is over."""
@@ -66,12 +66,7 @@ class Log:
                 f"log {folder}: incomplete, {manifest['days_written']} of {manifest['days']} days "
                 "written; run the same simulate command again to go on"
             )
-        for name, size in manifest["files"].items():
-            path = folder / name
-            found = path.stat().st_size if path.exists() else None
-            if found != size:
-                state = "missing" if found is None else f"{found} bytes instead of {size}"
-                raise LogError(f"log {folder}: file {name} is {state}; write the log again")
+        check_files(folder, manifest)
         end_s = manifest["days"] * manifest["day_s"]
         return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"])
 
@@ -100,8 +95,9 @@ class Log:
 
     def impressions(self) -> Impressions:
         """Return the selected impressions as known, in time order of their ticks."""
-        parts = [self._visible(day) for day in self.days]
-        return self._with_purchases(Impressions.concat([Impressions.empty(), *parts]))
+        parts = [self._visible(self._rows(day)) for day in self.days]
+        shown = Impressions.concat([Impressions.empty(), *parts])
+        return _with_purchases(shown, self.purchases())
 
     def purchases(self) -> Purchases:
         """Return all purchases that have happened, by event time."""
@@ -122,35 +118,46 @@ class Log:
         seen_s = -np.inf
         unknown = Impressions.empty()
         for day in range(int(self.start_s // self.day_s)):
-            unknown = Impressions.concat([unknown, self._known_rows(day)])
+            unknown = Impressions.concat([unknown, self._known(self._rows(day))])
         bought = self.purchases()
         for day in self.days:
-            shown = self._with_purchases(self._visible(day))
-            unknown = Impressions.concat([unknown, self._known_rows(day)])
-            first, last = day * self.day_s, (day + 1) * self.day_s
-            tick_of = (shown.session_start_s // self.tick_s).astype(np.int64)
+            rows = self._rows(day)
+            shown = _with_purchases(self._visible(rows), bought)
+            unknown = Impressions.concat([unknown, self._known(rows)])
+            ticks = np.arange(
+                round(day * self.day_s / self.tick_s), round((day + 1) * self.day_s / self.tick_s)
+            )
+            now_s = ticks * self.tick_s
+            inside = (self.start_s <= now_s) & (now_s < self.end_s)
+            ticks, now_s = ticks[inside], now_s[inside]
+            # the first tick at which a row is known; len(ticks) stands for the days to come
+            due = np.searchsorted(now_s, unknown.known_s).astype(np.int16)
+            order = np.argsort(due, kind="stable")
+            unknown = reordered(unknown, order)
+            known = np.searchsorted(due[order], np.arange(len(ticks) + 1)).tolist()
+            # sessions ascend in their start
+            tick_of = shown.session_start_s // self.tick_s
+            starts = np.searchsorted(tick_of, ticks).tolist()
+            ends = np.searchsorted(tick_of, ticks, side="right").tolist()
             supply, catalogue = self._supply(day), self._catalogue_of(day)
-            for tick in range(round(first / self.tick_s), round(last / self.tick_s)):
-                now_s = tick * self.tick_s
-                if not self.start_s <= now_s < self.end_s:
-                    continue
-                known = unknown.known_s <= now_s
-                news = (bought.event_s > seen_s) & (bought.event_s <= now_s)
+            for i, at_s in enumerate(now_s.tolist()):
+                news = (bought.event_s > seen_s) & (bought.event_s <= at_s)
                 yield Tick(
-                    now_s=now_s,
-                    known=unknown.take(known),
+                    now_s=at_s,
+                    known=unknown.take(slice(known[i], known[i + 1])),
                     purchases=bought.take(news),
-                    shown=shown.take(tick_of == tick),
+                    shown=shown.take(slice(starts[i], ends[i])),
                     supply=supply,
                     first_slot=day * SLOTS_PER_DAY,
                     catalogue=catalogue,
                 )
-                unknown, seen_s = unknown.take(~known), now_s
+                seen_s = at_s
+            unknown = unknown.take(slice(known[-1], None))
 
     def known_after_last_tick(self) -> tuple[Impressions, Purchases]:
         """Return what became known after the last tick of `ticks()` until `as_of_s`."""
         last_s = (np.ceil(self.end_s / self.tick_s) - 1) * self.tick_s
-        rows = [self._known_rows(day) for day in range(self._last_day)]
+        rows = [self._known(self._rows(day)) for day in range(self._last_day)]
         known = Impressions.concat([Impressions.empty(), *rows])
         bought = self.purchases()
         return known.take(known.known_s > last_s), bought.take(bought.event_s > last_s)
@@ -165,10 +172,15 @@ class Log:
         inside = (tick_start_s >= self.start_s) & (tick_start_s < self.end_s)
         return inside & (rows.time_s <= self.as_of_s)
 
-    def _visible(self, day: int) -> Impressions:
-        """Rows of a day's sessions as they looked at `as_of_s`."""
-        rows = self.read_day("impressions", day, Impressions)
-        rows = rows.take(self.selects(rows))
+    def _rows(self, day: int) -> Impressions:
+        """Rows of a day's sessions as they turned out in the end."""
+        return self.read_day("impressions", day, Impressions)
+
+    def _visible(self, rows: Impressions) -> Impressions:
+        """Selected ones of a day's rows as they looked at `as_of_s`."""
+        selected = self.selects(rows)
+        if not selected.all():
+            rows = rows.take(selected)
         open_ = rows.known_s > self.as_of_s
         if not open_.any():
             return rows
@@ -177,39 +189,30 @@ class Log:
         cut = {name: getattr(rows, name) & ~open_ for name in FEEDBACK}
         return replace(rows, watch_s=watch_s, view=watch_s >= EFFECTIVE_VIEW_S, **cut)
 
-    def _known_rows(self, day: int) -> Impressions:
-        """Rows of a day's sessions whose feedback is complete at `as_of_s`."""
-        rows = self.read_day("impressions", day, Impressions)
-        return rows.take(rows.known_s <= self.as_of_s)
+    def _known(self, rows: Impressions) -> Impressions:
+        """Those of a day's rows whose feedback is complete at `as_of_s`."""
+        known = rows.known_s <= self.as_of_s
+        return rows if known.all() else rows.take(known)
 
     def _day_purchases(self, day: int) -> Purchases:
         table = self._read(f"purchases/day={day:04d}/part-0.parquet")
         rows = from_table(Purchases, table)
         return rows.take(rows.event_s <= self.as_of_s)
 
-    def _with_purchases(self, rows: Impressions) -> Impressions:
-        """Fill `purchase_s` by the purchases known at `as_of_s`; rows ascend in request id."""
-        bought = self.purchases()
-        if not len(rows) or not len(bought):
-            return rows
-        low = np.searchsorted(rows.request_id, bought.request_id, side="left")
-        count = np.searchsorted(rows.request_id, bought.request_id, side="right") - low
-        event = np.repeat(np.arange(len(bought)), count)
-        row = np.arange(len(event)) - np.repeat(np.cumsum(count) - count, count) + low[event]
-        same = rows.streamer_id[row] == bought.streamer_id[event]
-        purchase_s = np.full(len(rows), np.nan)
-        purchase_s[row[same]] = bought.event_s[event[same]]
-        return replace(rows, purchase_s=purchase_s)
-
     def read_day(self, table: str, day: int, kind: type[D]) -> D:
-        """Read a day's rows of all scenarios, in the order of request and position."""
+        """Read a day's rows of all scenarios, in the order of request and position.
+
+        Raises:
+            LogError: a file cannot be read.
+        """
         parts = []
         for code, scenario in enumerate(SCENARIOS):
             path = f"{table}/day={day:04d}/scenario={scenario}/part-0.parquet"
             constant: dict[str, int] = {"scenario": code} if kind is Impressions else {}
             parts.append(from_table(kind, self._read(path), **constant))
         rows = kind.concat(parts)
-        return rows.take(np.lexsort((rows.position, rows.request_id)))
+        # a request lies in one file, its positions in order
+        return reordered(rows, np.argsort(rows.request_id, kind="stable"))
 
     def _supply(self, day: int) -> Supply:
         table = self._read(f"on_air/day={day:04d}/part-0.parquet")
@@ -240,6 +243,34 @@ class Log:
         except (OSError, pa.ArrowInvalid) as error:
             reason = str(error).splitlines()[0]
             raise LogError(f"log {self.folder}: cannot read {name}: {reason}") from error
+
+
+def _with_purchases(rows: Impressions, bought: Purchases) -> Impressions:
+    """Fill `purchase_s` by the purchases known; rows ascend in request id."""
+    if not len(rows) or not len(bought):
+        return rows
+    low = np.searchsorted(rows.request_id, bought.request_id, side="left")
+    count = np.searchsorted(rows.request_id, bought.request_id, side="right") - low
+    event = np.repeat(np.arange(len(bought)), count)
+    row = np.arange(len(event)) - np.repeat(np.cumsum(count) - count, count) + low[event]
+    same = rows.streamer_id[row] == bought.streamer_id[event]
+    purchase_s = np.full(len(rows), np.nan)
+    purchase_s[row[same]] = bought.event_s[event[same]]
+    return replace(rows, purchase_s=purchase_s)
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Check that every file that the manifest names is there and as long as it says.
+
+    Raises:
+        LogError: one is missing or of another length.
+    """
+    for name, size in manifest["files"].items():
+        path = folder / name
+        found = path.stat().st_size if path.exists() else None
+        if found != size:
+            state = "missing" if found is None else f"{found} bytes instead of {size}"
+            raise LogError(f"log {folder}: file {name} is {state}; write the log again")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

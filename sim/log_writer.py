@@ -1,27 +1,37 @@
 """Writing a log, day by day, so that an interruption never leaves one that reads as complete.
 
-A day's files are written first, then the state after that day, then `manifest.json` is replaced in
-one step; whatever the manifest does not name does not exist. Writing goes on from the last day of
-the manifest when the same world is written to the same folder again.
+A day's files are written first, then the state after that day, and all of them are brought to the
+disk; then `manifest.json` is replaced in one step. Whatever the manifest does not name does not
+exist. Writing goes on from the last day of the manifest when the same world is written to the same
+folder again, after an error, a kill or a loss of power alike.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sim.log import MANIFEST, VERSION, LogError, read_manifest
+from sim import arrow
+from sim.folder_lock import FolderLock
+from sim.log import MANIFEST, VERSION, LogError, check_files, read_manifest
 from sim.schedule import SLOT_S
 from sim.schema import DAY_S, SCENARIOS
-from sim.tables import entity_tables, to_table, write_table
-from sim.world import DayRecord, State
+from sim.state import State
+from sim.tables import entity_tables, to_parquet, to_table
+from sim.world import DayRecord
+
+STATES_KEPT = 2
+"""States that stay: the newest, to go on from, and the one before the last day, from which the
+truth about that day's requests is computed again."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +47,37 @@ class LogIdentity:
 
 
 class LogWriter:
-    """Appends days to a log folder.
+    """Appends days to a log folder; no other process can until the log is complete or closed.
 
     Args:
         folder: created if missing.
         identity: what is written; a folder with another identity is refused.
 
     Raises:
-        LogError: the folder holds another log, or is no folder.
+        LogError: the folder holds another log, or is no folder, or is being written, or a file of
+            the days already written is broken.
     """
 
     def __init__(self, folder: Path, identity: LogIdentity) -> None:
         self.folder = folder
         self.identity = identity
+        self._lock = FolderLock(folder)
         self.manifest = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write the folder; what was written stays."""
+        self._lock.release()
 
     @property
     def next_day(self) -> int:
@@ -63,38 +90,68 @@ class LogWriter:
         return self.next_day >= self.identity.days
 
     def last_state(self) -> State | None:
-        """Return the state after the last written day, None at the beginning."""
+        """Return the state after the last written day, None at the beginning.
+
+        Raises:
+            LogError: its file cannot be read.
+        """
         if self.next_day == 0:
             return None
-        return State.load(self.folder / state_path(self.next_day))
+        name = state_path(self.next_day)
+        try:
+            return State.load(self.folder / name)
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0]
+            raise LogError(f"log {self.folder}: cannot read {name}: {reason}") from error
 
     def write(self, record: DayRecord, state: State) -> None:
         """Write one day and the state after it.
 
         Raises:
-            LogError: the day is not the next one, or the disk refuses.
+            LogError: the day is not the next one, the writer is closed, or the disk refuses; the
+                days before stay as they are.
         """
         if record.day != self.next_day:
             raise LogError(f"log {self.folder}: day {record.day} offered; next is {self.next_day}")
+        if not self._lock.held:
+            raise LogError(f"log {self.folder}: day {record.day} offered to a closed writer")
         try:
-            files = self._write_files(record, state)
+            sizes = self._write_files(record, state)
+            manifest = self._extended(record, sizes)
+            self._publish(manifest)
         except OSError as error:
-            raise LogError(f"log {self.folder}: cannot write day {record.day}: {error}") from error
-        counts = {
-            "users": record.catalogue.n_users,
-            "streamers": record.catalogue.n_streamers,
-            "products": record.catalogue.n_products,
-        }
-        self.manifest["files"].update(files)
-        self.manifest["entities"] = counts
-        self.manifest["impressions"] += len(record.impressions)
-        self.manifest["purchases"] += len(record.purchases)
-        self.manifest["days_written"] = record.day + 1
-        self._publish()
+            raise LogError(
+                f"log {self.folder}: cannot write day {record.day}: {error.strerror or error}; "
+                f"{self.next_day} of {self.identity.days} days are kept, the same command goes on"
+            ) from error
+        self.manifest = manifest
+        self._drop_old_states()
+        if self.complete:
+            self.close()
 
     def _open(self) -> dict[str, Any]:
         if self.folder.exists() and not self.folder.is_dir():
             raise LogError(f"log {self.folder}: is a file; allowed: a folder")
+        manifest = self._read()
+        if manifest["days_written"] >= self.identity.days:
+            return manifest
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            locked = self._lock.acquire()
+        except OSError as error:
+            raise LogError(
+                f"log {self.folder}: cannot be written: {error.strerror or error}"
+            ) from error
+        if not locked:
+            raise LogError(
+                f"log {self.folder}: another process is writing it; wait for it or choose "
+                "another folder"
+            )
+        manifest = self._read()  # again: it may have grown before the lock was ours
+        check_files(self.folder, manifest)
+        return manifest
+
+    def _read(self) -> dict[str, Any]:
         if (self.folder / MANIFEST).exists():
             manifest = read_manifest(self.folder)
             if manifest["digest"] != self.identity.digest:
@@ -119,52 +176,92 @@ class LogWriter:
         }
 
     def _write_files(self, record: DayRecord, state: State) -> dict[str, int]:
-        day = f"day={record.day:04d}"
-        tables: dict[str, pa.Table] = {}
-        shown, truth = to_table(record.impressions, drop=("scenario",)), to_table(record.truth)
-        for code, scenario in enumerate(SCENARIOS):
-            rows = pa.array(np.flatnonzero(record.impressions.scenario == code))
-            part = f"{day}/scenario={scenario}/part-0.parquet"
-            tables[f"impressions/{part}"] = pc.take(shown, rows)
-            tables[f"truth/impressions/{part}"] = pc.take(truth, rows)
-        tables[f"purchases/{day}/part-0.parquet"] = to_table(record.purchases)
-        tables[f"on_air/{day}/part-0.parquet"] = on_air_table(record)
-        for entity, table in entity_tables(record.catalogue, self.manifest["entities"]).items():
-            tables[f"{entity}/{day}/part-0.parquet"] = table
-        for name, table in tables.items():
-            write_table(table, self.folder / name)
-        state_file = self.folder / state_path(record.day + 1)
-        state_file.parent.mkdir(parents=True, exist_ok=True)
-        state.save(state_file)
-        names = [*tables, state_path(record.day + 1)]
-        return {name: (self.folder / name).stat().st_size for name in names}
+        """Write the day's files, wait until the disk has them and return {name: bytes}."""
+        sizes: dict[str, int] = {}
+        with contextlib.ExitStack() as stack:
+            opened = []
+            for name, content in self._contents(record, state):
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(path.open("wb"))
+                file.write(content)
+                file.flush()
+                opened.append(file)
+                sizes[name] = content.size
+            # all are on their way before the first is waited for
+            for file in opened:
+                os.fsync(file.fileno())
+        return sizes
 
-    def _publish(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _contents(self, record: DayRecord, state: State) -> Iterator[tuple[str, pa.Buffer]]:
+        """Yield (name, bytes) of every file of the day."""
+        day = f"day={record.day:04d}"
+        for code, scenario in enumerate(SCENARIOS):
+            rows = np.flatnonzero(record.impressions.scenario == code)
+            part = f"{day}/scenario={scenario}/part-0.parquet"
+            shown = to_table(record.impressions, drop=("scenario",), rows=rows)
+            yield f"impressions/{part}", to_parquet(shown)
+            yield f"truth/impressions/{part}", to_parquet(to_table(record.truth, rows=rows))
+        yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
+        yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
+        for entity, table in entity_tables(record.catalogue, self.manifest["entities"]).items():
+            yield f"{entity}/{day}/part-0.parquet", to_parquet(table)
+        yield state_path(record.day + 1), State.to_buffer(state)
+
+    def _extended(self, record: DayRecord, sizes: dict[str, int]) -> dict[str, Any]:
+        """Return the manifest with the day."""
+        files = self.manifest["files"] | sizes
+        files.pop(state_path(record.day + 1 - STATES_KEPT), None)
+        return self.manifest | {
+            "files": files,
+            "entities": {
+                "users": record.catalogue.n_users,
+                "streamers": record.catalogue.n_streamers,
+                "products": record.catalogue.n_products,
+            },
+            "impressions": self.manifest["impressions"] + len(record.impressions),
+            "purchases": self.manifest["purchases"] + len(record.purchases),
+            "days_written": record.day + 1,
+        }
+
+    def _publish(self, manifest: dict[str, Any]) -> None:
         draft = self.folder / f"{MANIFEST}.draft"
         with draft.open("w") as file:
-            json.dump(self.manifest, file, indent=1, sort_keys=True)
+            json.dump(manifest, file, indent=1, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.folder / MANIFEST)
+        # the new name must be on the disk before a state that only the old one knows is removed
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _drop_old_states(self) -> None:
+        """Remove states that the manifest no longer names; one that resists does no harm."""
+        for path in (self.folder / state_path(0)).parent.iterdir():
+            if path.relative_to(self.folder).as_posix() not in self.manifest["files"]:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def state_path(day: int) -> str:
     """Return where the state at the start of `day` lies, relative to the log."""
-    return f"truth/state/day={day:04d}.npz"
+    return f"truth/state/day={day:04d}.arrow"
 
 
 def on_air_table(record: DayRecord) -> pa.Table:
     """Return who is on air in which slot of the day and its first hours after."""
     on_air = record.on_air
     columns = {
-        "slot": pa.array(on_air.slot),
-        "time_s": pa.array(on_air.slot * float(SLOT_S)),
-        "streamer_id": pa.array(on_air.streamer_id),
-        "room_id": pa.array(on_air.room_id),
-        "room_start_s": pa.array(on_air.start_s),
-        "product_id": pa.array(on_air.product_id),
+        "slot": arrow.column(on_air.slot),
+        "time_s": arrow.column(on_air.slot * float(SLOT_S)),
+        "streamer_id": arrow.column(on_air.streamer_id),
+        "room_id": arrow.column(on_air.room_id),
+        "room_start_s": arrow.column(on_air.start_s),
+        "product_id": arrow.column(on_air.product_id),
     }
     for code, scenario in enumerate(SCENARIOS):
-        columns[f"in_{scenario}"] = pa.array(on_air.in_scenario[:, code])
-    return pa.table(columns)
+        columns[f"in_{scenario}"] = arrow.column(on_air.in_scenario[:, code])
+    return arrow.table(columns)

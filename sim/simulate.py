@@ -48,19 +48,32 @@ def simulate(
     identity = LogIdentity(
         log_digest(config, seed, days, ranker_name), config.name, seed, days, config.tick_s
     )
-    writer = LogWriter(folder, identity)
-    if writer.complete:
-        return Log.open(folder)
+    with LogWriter(folder, identity) as writer:
+        if not writer.complete:
+            _go_on(writer, config, seed, ranker, days, chunks=chunks, on_day=on_day)
+    return Log.open(folder)
+
+
+def _go_on(
+    writer: LogWriter,
+    config: WorldConfig,
+    seed: int,
+    ranker: Ranker,
+    days: int,
+    *,
+    chunks: int,
+    on_day: Callable[[int, int], None] | None,
+) -> None:
+    """Write the days that are missing."""
     if writer.next_day:
         written_s = writer.next_day * DAY_S
-        for tick in Log(folder, 0.0, written_s, written_s, config.tick_s, DAY_S).ticks():
+        for tick in Log(writer.folder, 0.0, written_s, written_s, config.tick_s, DAY_S).ticks():
             ranker.observe(tick.known, tick.purchases, tick.now_s)
     world = World(config, seed, writer.last_state())
     for record in world.run(ranker, days - writer.next_day, chunks=chunks):
         writer.write(record, world.state)
         if on_day is not None:
             on_day(record.day, int(writer.manifest["impressions"]))
-    return Log.open(folder)
 
 
 def log_digest(config: WorldConfig, seed: int, days: int, ranker_name: str) -> str:

@@ -6,14 +6,16 @@ Scenario and entry are written as words; the scenario of impressions is a folder
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from sim import arrow
 from sim.schema import ENTRIES, SCENARIOS, Catalogue, Impressions, Purchases
 from sim.truth import TruthRows
 
@@ -25,26 +27,54 @@ WORDS = {"scenario": SCENARIOS, "entry": ENTRIES}
 NOT_STORED = {"purchase_s"}
 """Columns that are joined when a log is read."""
 
-_COMPRESSION = "zstd"
+RUNS = {
+    "session_id",
+    "user_id",
+    "session_start_s",
+    "refer_watch_s",
+    "n_candidates",
+    "propensity",
+    "watch_s",
+    "delay_live_share",
+    "purchase_delay_s",
+}
+"""Columns that repeat one value row after row: LZ4 alone folds them best."""
+
+FILTERED = {"id", "request_id", "session_id", "time_s", "session_start_s", "known_s", "event_s"}
+"""Columns that ascend, so that their least and greatest values let a reader skip row groups."""
+
 _ROW_GROUP = 262_144
+_BATCH = 65_536
+"""Values that the encoder takes at a time."""
 
 CATALOGUE_PARTS = {"users": "user_", "streamers": "streamer_", "products": "product_"}
 """Entity tables and the prefix of their columns in `Catalogue`."""
 
 
-def to_table(record: Impressions | Purchases | TruthRows, drop: tuple[str, ...] = ()) -> pa.Table:
-    """Return the record as an Arrow table, without `drop` and the columns that are not stored."""
+def to_table(
+    record: Impressions | Purchases | TruthRows,
+    drop: tuple[str, ...] = (),
+    rows: NDArray[np.integer] | None = None,
+) -> pa.Table:
+    """Return the record as an Arrow table, without `drop` and the columns that are not stored.
+
+    Args:
+        record: with arrays [N].
+        drop: further columns to leave out.
+        rows: rows to take, in this order; None takes all.
+    """
     columns: dict[str, pa.Array] = {}
     for f in fields(record):
         if f.name in NOT_STORED or f.name in drop:
             continue
         values = getattr(record, f.name)
+        if rows is not None:
+            values = values.take(rows)
         if f.name in WORDS:
-            words = pa.array(WORDS[f.name])
-            columns[f.name] = pa.DictionaryArray.from_arrays(pa.array(values), words)
+            columns[f.name] = arrow.words(values, WORDS[f.name])
         else:
-            columns[f.name] = pa.array(values)
-    return pa.table(columns)
+            columns[f.name] = arrow.column(values)
+    return arrow.table(columns)
 
 
 def from_table(kind: type[R], table: pa.Table, **constant: Any) -> R:
@@ -70,10 +100,59 @@ def from_table(kind: type[R], table: pa.Table, **constant: Any) -> R:
     return kind(**arrays)
 
 
+def reordered(record: R, rows: NDArray[np.integer]) -> R:
+    """Return the rows of a record at the indices `rows`; `ndarray.take` outruns indexing."""
+    return replace(record, **{f.name: getattr(record, f.name).take(rows) for f in fields(record)})
+
+
+def to_parquet(table: pa.Table) -> pa.Buffer:
+    """Return the bytes of a Parquet file; they depend on the table alone.
+
+    Encodings are chosen for little work: no dictionary is tried on numbers (most columns have too
+    many values, and the attempt is what costs), whole numbers are written as differences, floats
+    byte by byte, and LZ4 takes a quarter less time than zstd for a sixth more bytes. True
+    probabilities are noise to any codec and are copied as they are. Arrow, pandas, DuckDB and
+    Polars read all of this.
+    """
+    encoding: dict[str, str] = {}
+    codec = dict.fromkeys(table.column_names, "lz4")
+    words = []
+    for field in table.schema:
+        kind = field.type
+        if pa.types.is_dictionary(kind):
+            words.append(field.name)
+        elif field.name.startswith("p_"):
+            encoding[field.name], codec[field.name] = "PLAIN", "none"
+        elif field.name in RUNS:
+            encoding[field.name] = "PLAIN"
+        elif pa.types.is_floating(kind):
+            encoding[field.name] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_integer(kind) and kind.bit_width >= 32:
+            encoding[field.name] = "DELTA_BINARY_PACKED"
+        else:
+            encoding[field.name] = "PLAIN"
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=_ROW_GROUP,
+        write_batch_size=_BATCH,
+        compression=codec,
+        use_dictionary=words or False,
+        column_encoding=encoding,
+        write_statistics=[name for name in table.column_names if name in FILTERED],
+    )
+    return sink.getvalue()
+
+
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to a new file; the bytes depend on the table alone."""
+    """Write a table to a new file; the bytes depend on the table alone.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression=_COMPRESSION, row_group_size=_ROW_GROUP)
+    path.write_bytes(to_parquet(table))
 
 
 def entity_tables(catalogue: Catalogue, known: dict[str, int]) -> dict[str, pa.Table]:
@@ -82,10 +161,10 @@ def entity_tables(catalogue: Catalogue, known: dict[str, int]) -> dict[str, pa.T
     for entity, prefix in CATALOGUE_PARTS.items():
         names = [f.name for f in fields(catalogue) if f.name.startswith(prefix)]
         low, high = known[entity], len(getattr(catalogue, names[0]))
-        columns = {"id": pa.array(np.arange(low, high, dtype=np.int32))}
+        columns = {"id": arrow.column(np.arange(low, high, dtype=np.int32))}
         for name in names:
-            columns[name.removeprefix(prefix)] = pa.array(getattr(catalogue, name)[low:])
-        tables[entity] = pa.table(columns)
+            columns[name.removeprefix(prefix)] = arrow.column(getattr(catalogue, name)[low:])
+        tables[entity] = arrow.table(columns)
     return tables
 
 
