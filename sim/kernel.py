@@ -81,7 +81,7 @@ def _layout(section: object) -> tuple[tuple[Any, ...], np.dtype[np.void]]:
         raise TypeError(f"{type(section).__name__} is no dataclass")
     values: list[Any] = []
     layout: list[tuple[Any, ...]] = []
-    hints = _hints(type(section))
+    hints = _hints(cast("type", type(section)))
     for f in fields(section):
         value = getattr(section, f.name)
         if is_dataclass(value):
