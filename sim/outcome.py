@@ -75,7 +75,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     """
     session = shown["session"]
     request_id = sessions.session_id[session] * REQUESTS_PER_SESSION + shown["step"]
-    order = np.lexsort((shown["position"], request_id))
+    order = np.argsort((request_id << 7) + shown["position"])  # unique: slates are below 128
     request_id, shown = request_id[order], shown[order]
     chances, drawn = np.empty((N_TARGETS, len(order)), np.float32), np.empty(len(order), DRAWN)
     who = block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)

@@ -321,6 +321,8 @@ def rotation(axes: Array32, angle: float) -> Array32:
     """Return the matrix [K, K] that turns each plane of consecutive `axes` columns by `angle`."""
     k = len(axes)
     turn = np.eye(k)
+    if angle == 0.0:
+        return turn.astype(np.float32)
     for i in range(0, k - 1, 2):
         c, s = np.cos(angle), np.sin(angle)
         turn[i : i + 2, i : i + 2] = [[c, -s], [s, c]]

@@ -103,7 +103,7 @@ class Scene:
         users = self.population.users
         return np.stack(
             [
-                np.stack([np.einsum("uk,kl->ul", getattr(users, name), turn) for turn in self.maps])
+                np.stack([_turned(getattr(users, name), turn) for turn in self.maps])
                 for name in INTERESTS
             ]
         )
@@ -133,6 +133,13 @@ class Scene:
             laws, users, self.interests, hosts, goods, self.population.products.content,
             airings, self.on_air.content, relations.bonds(len(users)),
         )  # fmt: skip
+
+
+def _turned(vectors: Array32, turn: Array32) -> Array32:
+    """Return vectors [U, K] in the frame of a scenario; most scenarios have the frame of all."""
+    if np.array_equal(turn, np.eye(len(turn), dtype=np.float32)):
+        return vectors
+    return np.einsum("uk,kl->ul", vectors, turn)
 
 
 @kernel

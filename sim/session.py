@@ -147,7 +147,7 @@ class Walk:
         scenario: int,
     ) -> tuple[Requests, NDArray[np.int32]]:
         """Return the requests [B] of the active sessions, and how many rooms each could show."""
-        on_air, own = self.scene.on_air, sessions.take(active)
+        on_air, session_id = self.scene.on_air, sessions.session_id[active]
         rows, supply = visits.rows[active], on_air.supply
         now_s, refer = rows["now_s"].copy(), rows["refer"]
         row = on_air.rows(scenario, now_s)
@@ -158,13 +158,13 @@ class Walk:
             n_candidates,
         )  # fmt: skip
         requests = Requests(
-            request_id=own.session_id * REQUESTS_PER_SESSION + step,
-            session_id=own.session_id,
-            user_id=own.user_id,
-            scenario=own.scenario,
-            entry=own.entry,
+            request_id=session_id * REQUESTS_PER_SESSION + step,
+            session_id=session_id,
+            user_id=sessions.user_id[active],
+            scenario=sessions.scenario[active],
+            entry=sessions.entry[active],
             time_s=now_s,
-            session_start_s=own.start_s,
+            session_start_s=sessions.start_s[active],
             step=np.full(len(active), step, np.int16),
             refer_id=np.where(refer == PAD, np.int32(PAD), on_air.streamer_id[refer]),
             refer_watch_s=rows["refer_watch_s"].astype(np.float32),
