@@ -139,7 +139,7 @@ def _turned(vectors: Array32, turn: Array32) -> Array32:
     """Return vectors [U, K] in the frame of a scenario; most scenarios have the frame of all."""
     if np.array_equal(turn, np.eye(len(turn), dtype=np.float32)):
         return vectors
-    return np.einsum("uk,kl->ul", vectors, turn)
+    return np.asarray(np.einsum("uk,kl->ul", vectors, turn), np.float32)
 
 
 @kernel
