@@ -79,9 +79,7 @@ def read_pages(
         _remember(stage, visits, a, out[first:n])
         me.now_s = clock_s
         satisfied = 2.0 * n_liked / n_clicks - 1.0 if n_clicks else -0.5
-        goes_on[b] = n > first and goes_on_after(
-            stage, visits, a, step.scenario, satisfied, step.number, seed
-        )
+        goes_on[b] = n > first and goes_on_after(stage, visits, a, step.scenario, satisfied, seed)
     return n
 
 

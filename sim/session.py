@@ -45,13 +45,14 @@ VISIT = np.dtype(
         ("mood", np.float64),
         ("deadline_s", np.float64),
         ("now_s", np.float64),
+        ("step", np.int64),
         ("n_seen", np.int64),
         ("refer", np.int64),
         ("refer_watch_s", np.float64),
     ],
     align=True,
 )
-"""A session under way; `refer` is the airing watched last in the swipe, PAD where there is none."""
+"""A session under way; `step` counts what it was shown, page by page or room by room; `refer` is the airing watched last in the swipe, PAD where there is none."""
 
 SHOWN = np.dtype(
     [
@@ -96,7 +97,6 @@ class Step(NamedTuple):
 
     active: NDArray[np.int64]
     """Rows of the visits."""
-    number: int
     scenario: int
     row: NDArray[np.int32]
     """Row of the table of rooms on air."""
@@ -131,7 +131,8 @@ class Walk:
         n = len(sessions)
         rows = block(
             VISIT, sessions.user_id, sessions.entry, sessions.moment, sessions.mood,
-            sessions.deadline_s, sessions.start_s, np.zeros(n), np.full(n, PAD), np.zeros(n),
+            sessions.deadline_s, sessions.start_s, np.zeros(n), np.zeros(n), np.full(n, PAD),
+            np.zeros(n),
         )  # fmt: skip
         interest = self.stage.interests[ATTENTION, scenario, sessions.user_id]
         shown = settings.max_requests * settings.slate_size
@@ -143,7 +144,6 @@ class Walk:
         sessions: Sessions,
         visits: Visits,
         active: NDArray[np.int64],
-        step: int,
         scenario: int,
     ) -> tuple[Requests, NDArray[np.int32]]:
         """Return the requests [B] of the active sessions, and how many rooms each could show."""
@@ -158,14 +158,14 @@ class Walk:
             n_candidates,
         )  # fmt: skip
         requests = Requests(
-            request_id=session_id * REQUESTS_PER_SESSION + step,
+            request_id=session_id * REQUESTS_PER_SESSION + rows["step"],
             session_id=session_id,
             user_id=sessions.user_id[active],
             scenario=sessions.scenario[active],
             entry=sessions.entry[active],
             time_s=now_s,
             session_start_s=sessions.start_s[active],
-            step=np.full(len(active), step, np.int16),
+            step=rows["step"].astype(np.int16),
             refer_id=np.where(refer == PAD, np.int32(PAD), on_air.streamer_id[refer]),
             refer_watch_s=rows["refer_watch_s"].astype(np.float32),
             mask=mask,
@@ -176,11 +176,11 @@ class Walk:
         return requests, n_candidates
 
     def answer(
-        self, requests: Requests, visits: Visits, active: NDArray[np.int64], step: int, k: int
+        self, requests: Requests, visits: Visits, active: NDArray[np.int64], k: int
     ) -> Slate:
         """Let the ranker choose `k` rooms per request."""
         u = np.empty((len(active), k))
-        _ranking_uniforms(self.seed, visits, active, step, u)
+        _ranking_uniforms(self.seed, visits, active, u)
         truth = None
         if self.ranker.needs_truth:
             minds = Minds(
@@ -221,17 +221,18 @@ def session_uniforms(seed: int, visits: Visits, visit: int, kind: int, number: i
 
 @kernel
 def goes_on_after(
-    stage: Stage, visits: Visits, visit: int, scenario: int, satisfied: float, step: int, seed: int
+    stage: Stage, visits: Visits, visit: int, scenario: int, satisfied: float, seed: int
 ) -> bool:
-    """Return whether the user asks for more, given satisfaction in [-1, 1] with the last step."""
+    """End a step; return whether the user asks for more, given satisfaction in [-1, 1] with it."""
     rules, me = stage.laws.session, visits.rows[visit]
     logit = (
         stage.laws.layouts.patience[scenario]
         + rules.patience_sigma * stage.users[me.user_id].patience
         + rules.patience_gain * satisfied
-        - rules.patience_decay * step
+        - rules.patience_decay * me.step
     )
-    u = session_uniforms(seed, visits, visit, LEAVE, step)[0]
+    u = session_uniforms(seed, visits, visit, LEAVE, me.step)[0]
+    me.step += 1
     return u < sigmoid(logit) and me.now_s < me.deadline_s
 
 
@@ -262,7 +263,7 @@ def write_row(
 ) -> None:
     """Write the impression that request `b` of the step left at `position`, without feedback."""
     row.session = step.active[b]
-    row.step = step.number
+    row.step = me.step
     row.position = position
     row.time_s = time_s
     row.refer_id = refer_id
@@ -304,12 +305,13 @@ def _open_candidates(
 
 @kernel
 def _ranking_uniforms(
-    seed: int, visits: Visits, active: NDArray[np.int64], step: int, out: NDArray[np.float64]
+    seed: int, visits: Visits, active: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:
     """Fill the uniforms [B, K] with which the slates of a step are drawn."""
     n_blocks = (out.shape[1] + 3) // 4
     for b in range(len(active)):
         for i in range(n_blocks):
-            u = session_uniforms(seed, visits, active[b], RANK, step * n_blocks + i)
+            number = visits.rows[active[b]].step * n_blocks + i
+            u = session_uniforms(seed, visits, active[b], RANK, number)
             for j in range(min(4, out.shape[1] - 4 * i)):
                 out[b, 4 * i + j] = u[j]

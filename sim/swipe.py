@@ -121,7 +121,7 @@ def watch_rooms(
         viewed = out[n].watch_s >= EFFECTIVE_VIEW_S
         _move_on(stage, visits, a, step.scenario, e, out[n].watch_s)
         satisfied = 1.0 if engaged else (0.0 if viewed else -1.0)
-        goes_on[b] = goes_on_after(stage, visits, a, step.scenario, satisfied, step.number, seed)
+        goes_on[b] = goes_on_after(stage, visits, a, step.scenario, satisfied, seed)
         n += 1
     return n
 

@@ -200,14 +200,12 @@ def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Blo
         )
     play = watch_rooms if scenario == SWIPE else read_pages
     active = np.flatnonzero(goes_on)
-    for number in range(settings.max_requests):
+    for _ in range(settings.max_requests):
         if not len(active):
             return
-        requests, n_candidates = walk.ask(sessions, visits, active, number, scenario)
-        slate = walk.answer(requests, visits, active, number, settings.slate_size)
-        step = Step(
-            active, number, scenario, requests.row, slate.column, slate.propensity, n_candidates
-        )
+        requests, n_candidates = walk.ask(sessions, visits, active, scenario)
+        slate = walk.answer(requests, visits, active, settings.slate_size)
+        step = Step(active, scenario, requests.row, slate.column, slate.propensity, n_candidates)
         shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
         n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
         yield shown[:n_shown]
