@@ -13,11 +13,11 @@ import pandas as pd
 from evaluation import figures, wording
 from evaluation.agreement import MIN_POLICIES, beside, flips, online_agreement, sampled_pairs
 from evaluation.drawing import Plot
-from evaluation.leaderboard import HEADLINE, arrow, goodness, lifts, offline
+from evaluation.leaderboard import HEADLINE, arrow, goodness, lifts, offline, verdict
 from evaluation.page import Chapter, Panel, Table
 from evaluation.palette import Ink
 from evaluation.results import ALL
-from evaluation.standings import OFFLINE_FIRST, PRIVILEGED
+from evaluation.standings import OFFLINE_FIRST
 from evaluation.wording import Cell
 from sim.schema import SCENARIOS
 
@@ -57,7 +57,7 @@ def scenarios(
             figures.lift_panel(part, order, ink, span, f"lift in {name} (%)") if len(part) else None
             for part in parts.values()
         ]
-        tables[f"{name}: lift against {control}"] = _lift_table(parts, order)
+        tables[f"{name}: lift against {control}"] = _lift_table(parts, order, control)
     panel = Panel("lift", "Metric", tuple(drawn), tuple(wording.scenario(s) for s in places), drawn)
     lead = (
         f"Online lift against {control}, by the scenario in which it was earned; bars are 95 %"
@@ -66,7 +66,9 @@ def scenarios(
     return Chapter("scenarios", title, lead, (panel,), tables)
 
 
-def offline_online(numbers: pd.DataFrame, ink: Mapping[str, Ink], control: str) -> Chapter:
+def offline_online(
+    numbers: pd.DataFrame, ink: Mapping[str, Ink], control: str, privileged: frozenset[str]
+) -> Chapter:
     """Offline metrics against the online lift: a scatter, and Kendall's tau of every metric."""
     title = "Would an offline metric have picked it?"
     online = lifts(numbers)
@@ -106,7 +108,7 @@ def offline_online(numbers: pd.DataFrame, ink: Mapping[str, Ink], control: str) 
         " it knows nothing, −1 where it reverses them. A log favours policies that rank like the"
         " one that wrote it."
     )
-    finding = _pick(metrics, online["estimate"], first)
+    finding = _pick(metrics, online["estimate"], first, privileged)
     if tau.max() > tau.min():
         finding += f"Closest to the online order of policies: {best}"
         finding += f" (Kendall’s {wording.tau_is(float(tau.max()))}); furthest from it: {worst}"
@@ -159,10 +161,10 @@ def sampling(numbers: pd.DataFrame, ink: Mapping[str, Ink]) -> Chapter:
     return Chapter("sampling", title, lead, (panel,), tables, frozenset({caption}), finding)
 
 
-def _pick(metrics: pd.DataFrame, lift: pd.Series, metric: str) -> str:
-    """Say whether an offline metric picks the policy that deployment does; the oracle aside."""
+def _pick(metrics: pd.DataFrame, lift: pd.Series, metric: str, privileged: frozenset[str]) -> str:
+    """Say whether an offline metric picks the policy that deployment does, of those in the dark."""
     values = metrics[metrics["metric"] == metric].set_index("policy")["estimate"].dropna()
-    fair = [name for name in values.index if name in lift.index and name not in PRIVILEGED]
+    fair = [name for name in values.index if name in lift.index and name not in privileged]
     if len(fair) < 2:
         return ""
     picked, best = goodness(metric, values.loc[fair]).idxmax(), lift.loc[fair].idxmax()
@@ -186,14 +188,25 @@ def _agreement_table(agreement: pd.DataFrame) -> Table:
     return Table(heads, rows, frozenset({0, 3}))
 
 
-def _lift_table(parts: Mapping[str, pd.DataFrame], order: Sequence[str]) -> Table:
-    """Return lifts with intervals, policies down and scenarios across."""
+def _lift_table(parts: Mapping[str, pd.DataFrame], order: Sequence[str], control: str) -> Table:
+    """Return lifts with intervals, or why there is none; policies down and scenarios across."""
+    missing = Cell(wording.MISSING)
     indexed = {s: part.set_index("policy") for s, part in parts.items() if len(part)}
     rows = []
     for policy in order:
         cells = [Cell(policy)]
         for part in indexed.values():
             found = part[part.index == policy][["estimate", "low", "high"]].to_numpy(np.float64)
-            cells.append(wording.lift(*found[0]) if len(found) else Cell(wording.MISSING))
+            cells.append(
+                _lift_cell(found[0].tolist(), policy == control) if len(found) else missing
+            )
         rows.append(tuple(cells))
     return Table(("policy", *(wording.scenario(s) for s in indexed)), tuple(rows))
+
+
+def _lift_cell(numbers: Sequence[float], is_control: bool) -> Cell:
+    lift, low, high = numbers
+    cell = wording.lift(lift, low, high)
+    if cell.note or is_control or np.isnan(lift):
+        return cell
+    return Cell(cell.text, verdict(lift, low, high))

@@ -102,8 +102,10 @@ def auc(
     who_above, who_below = user[positive][order_above], user[~positive][order_below]
     influence = cluster_sums((share_below - value) / p, who_above, users)
     influence += cluster_sums((share_above - value) / n, who_below, users)
-    active = cluster_sums(None, user, users) > 0
-    return Estimate(value, influence, active, len(score))
+    size, positives = (cluster_sums(v, user, users) for v in (None, positive))
+    # users with a pair to win: either label may be the rare one
+    events = int(min((positives > 0).sum(), (positives < size).sum()))
+    return Estimate(value, influence, size > 0, len(score), events, "odds")
 
 
 def gauc(
@@ -146,8 +148,9 @@ def gauc(
         case "users":
             weights = np.ones(users)
     weights = np.where(both, weights, 0.0)
-    estimate = ratio(weights * per_user, weights, n=len(score))
-    return Gauc(estimate, ratio((seen & ~both).astype(np.float64), seen.astype(np.float64)))
+    estimate = ratio(weights * per_user, weights, len(score), "share")
+    lost = (seen & ~both).astype(np.float64)
+    return Gauc(estimate, ratio(lost, seen.astype(np.float64), scale="share"))
 
 
 def log_loss(
@@ -173,7 +176,7 @@ def log_loss(
     p = np.clip(p, _CLIP, 1.0 - _CLIP)
     loss = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
     total, size = (cluster_sums(v, user, users) for v in (loss, None))
-    return ratio(total, size, n=len(p))
+    return ratio(total, size, len(p), "positive")
 
 
 def pcoc(
@@ -200,7 +203,7 @@ def pcoc(
     _check_users(probability, user, users)
     _same_length(p, y)
     predicted, observed = (cluster_sums(v, user, users) for v in (p, y))
-    return ratio(predicted, observed, n=len(p))
+    return ratio(predicted, observed, len(p), "positive")
 
 
 def _mean_rank(ordered: NDArray[np.floating], needles: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -58,6 +58,8 @@ class ConversionTruth:
     """[N] probability that the episode ever ends in a purchase."""
     delay_cdf: Callable[[float], NDArray[np.floating]]
     """F(W): seconds to P(delay <= W | purchase), [N] or one number for all."""
+    horizon_s: float = np.inf
+    """No purchase is attributed later than this; infinite where there is no such rule."""
 
     def rate(self, horizon_s: float, rows: NDArray[np.bool_]) -> float:
         """Return the mean of p_i F_i(W) over `rows` [N]; F is 1 for an infinite horizon."""
@@ -111,4 +113,4 @@ def conversion_truth(truth: TruthRows, opened: Episodes, config: DelayConfig) ->
         )
     own = truth.take(opened.row)
     law = DelayLaw(config, own.delay_live_share, own.delay_scale_s)
-    return ConversionTruth(own.p_purchase_given_bag, law.cdf)
+    return ConversionTruth(own.p_purchase_given_bag, law.cdf, law.horizon_s)

@@ -10,20 +10,40 @@ of means, clustered. A mean is the ratio with x = 1 per row. The influence of a 
 of two estimates on the *same* clusters is a combination of theirs, which is all that pairing is:
 under common random numbers the influences cancel where the policies do the same.
 
-Source: delta method for ratio metrics as in Deng, Knoblich, Lu (KDD 2018, section 3); influence of
-clustered AUC in `evaluation.classification`. Axis letter: U clusters.
+An interval is built on the scale on which the estimate lives, so that its ends are possible values:
+
+    share      in [0, 1]: Wilson's score interval with the effective sample size p (1 - p) / SE^2
+    odds       in (0, 1), but no mean of rows (an AUC): symmetric for the logit
+    positive   above 0: symmetric for the logarithm
+    lift       above -1: symmetric for log(1 + lift), the logarithm of the ratio of the two arms
+    plain      anywhere: symmetric
+
+An interval from a handful of events would be a guess about its own width: below MIN_EVENTS clusters
+with an event (in either arm of a comparison) there is none, but for shares, where Wilson's holds.
+
+Sources: delta method for ratio metrics as in Deng, Knoblich, Lu (KDD 2018, section 3); Wilson
+(JASA 1927), for clusters with the effective size of Korn & Graubard ("Confidence intervals for
+proportions with small expected number of positive counts estimated from survey data", 1998);
+influence of clustered AUC in `evaluation.classification`. Axis letter: U clusters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 LEVEL = 0.95
 """Coverage of all intervals in the results table."""
+
+MIN_EVENTS = 10
+"""Clusters with an event below which a rate or a comparison has no interval."""
+
+Scale = Literal["plain", "share", "odds", "positive", "lift"]
+"""Where an estimate lives; see the module."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,10 @@ class Estimate:
     """[U] clusters with data."""
     n: int
     """Units that the estimate rests on."""
+    events: int | None = None
+    """Clusters in which what is counted happened, of the arm with fewer; None: nothing is
+    counted."""
+    scale: Scale = "plain"
 
     @property
     def standard_error(self) -> float:
@@ -58,22 +82,70 @@ class Estimate:
         return float(np.sqrt(clusters / (clusters - 1) * np.dot(self.influence, self.influence)))
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Return the interval of Student's t with (clusters - 1) degrees of freedom.
+        """Return the interval by Student's t with (clusters - 1) degrees of freedom.
 
         Args:
             level: coverage in (0, 1).
+
+        Returns:
+            The interval, both ends inside the range of the scale. The ends are NaN with fewer than
+            two clusters, with fewer than MIN_EVENTS events (shares apart), and where no cluster
+            departs from the estimate, which says nothing about its error.
 
         Raises:
             ValueError: `level` is outside (0, 1).
         """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}; it must lie in (0, 1)")
+        none = Interval(self.value, float("nan"), float("nan"), self.n)
         error = self.standard_error
         if np.isnan(error):
-            return Interval(self.value, float("nan"), float("nan"), self.n)
-        freedom = int(np.count_nonzero(self.active)) - 1
-        half = float(stdtrit(freedom, 0.5 + level / 2.0)) * error
-        return Interval(self.value, self.value - half, self.value + half, self.n)
+            return none
+        clusters = int(np.count_nonzero(self.active))
+        quantile = float(stdtrit(clusters - 1, 0.5 + level / 2.0))
+        if self.scale == "share":
+            low, high = _wilson(self.value, error, clusters, quantile)
+            return Interval(self.value, low, high, self.n)
+        if error == 0.0 or (self.events is not None and self.events < MIN_EVENTS):
+            return none
+        ends = spread(np.array([self.value]), np.array([quantile * error]), self.scale)
+        return Interval(self.value, float(ends[0][0]), float(ends[1][0]), self.n)
+
+
+def spread(
+    value: NDArray[np.float64], half: NDArray[np.float64], scale: Scale
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of intervals that are symmetric on a scale.
+
+    Args:
+        value: [R] estimates.
+        half: [R] half widths by the delta method, in the unit of the estimates.
+        scale: "share" is treated as "odds".
+
+    Returns:
+        Low and high ends [R]; NaN where the scale is not defined (a share of 0, a lift of -1).
+    """
+    if scale == "plain":
+        return value - half, value + half
+    if scale in ("share", "odds"):
+        inside = np.where((value > 0.0) & (value < 1.0), value, np.nan)
+        middle, width = logit(inside), half / (inside * (1.0 - inside))
+        return expit(middle - width), expit(middle + width)
+    shift = 1.0 if scale == "lift" else 0.0
+    ratio_ = np.where(value + shift > 0.0, value + shift, np.nan)
+    with np.errstate(over="ignore"):
+        factor = np.exp(half / ratio_)  # infinite where the data exclude no large value
+    return ratio_ / factor - shift, ratio_ * factor - shift
+
+
+def _wilson(p: float, error: float, clusters: int, quantile: float) -> tuple[float, float]:
+    """Return the score interval of a share; a share without spread counts each cluster once."""
+    spread_out = error > 0.0 and 0.0 < p < 1.0
+    size = p * (1.0 - p) / error**2 if spread_out else float(clusters)
+    square = quantile**2 / size
+    centre = (p + square / 2.0) / (1.0 + square)
+    half = np.sqrt(square * (p * (1.0 - p) + square / 4.0)) / (1.0 + square)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
 def undefined(clusters: int, n: int = 0) -> Estimate:
@@ -82,7 +154,10 @@ def undefined(clusters: int, n: int = 0) -> Estimate:
 
 
 def ratio(
-    numerator: NDArray[np.floating], denominator: NDArray[np.floating], n: int | None = None
+    numerator: NDArray[np.floating],
+    denominator: NDArray[np.floating],
+    n: int | None = None,
+    scale: Scale = "plain",
 ) -> Estimate:
     """Return sum(numerator) / sum(denominator) over independent clusters.
 
@@ -90,24 +165,31 @@ def ratio(
         numerator: [U] sum of y per cluster.
         denominator: [U] sum of x per cluster, not negative; 0 where the cluster has no data.
         n: units to report; the number of clusters with data where None.
+        scale: where the ratio lives; a share needs a numerator within [0, denominator].
 
     Returns:
-        The estimate; undefined where the denominator sums to 0.
+        The estimate; undefined where the denominator sums to 0. Its events are the clusters with
+        a numerator, or with a denominator where those are fewer.
 
     Raises:
-        ValueError: the shapes differ, or a value is not finite.
+        ValueError: the shapes differ, a value is not finite, or a share is not one.
     """
     y = _finite("numerator", numerator)
     x = _finite("denominator", denominator)
     if y.shape != x.shape:
         raise ValueError(f"numerator has shape {y.shape}, denominator {x.shape}; they must agree")
+    if scale == "share" and bool(((y < 0.0) | (y > x * (1.0 + 1e-6) + 1e-9)).any()):
+        raise ValueError("scale is share, but a numerator lies outside [0, denominator]")
     active = (x != 0.0) | (y != 0.0)
     total = float(x.sum())
     count = int(np.count_nonzero(active)) if n is None else n
     if total == 0.0:
         return undefined(len(x), count)
     value = float(y.sum()) / total
-    return Estimate(value, (y - value * x) / total, active, count)
+    if scale == "share":
+        value = min(max(value, 0.0), 1.0)
+    events = min(int(np.count_nonzero(y)), int(np.count_nonzero(x)))
+    return Estimate(value, (y - value * x) / total, active, count, events, scale)
 
 
 def cluster_sums(
@@ -119,19 +201,27 @@ def cluster_sums(
 
 
 def clustered_mean(
-    values: NDArray[np.floating], cluster: NDArray[np.integer], clusters: int
+    values: NDArray[np.floating],
+    cluster: NDArray[np.integer],
+    clusters: int,
+    scale: Scale = "share",
 ) -> Estimate:
     """Return the mean of rows that come in clusters; NaN rows are undefined and left out.
 
     Args:
-        values: [N] one value per row (query, impression); NaN where undefined.
+        values: [N] one value per row (query, impression), in [0, 1] unless `scale` says otherwise;
+            NaN where undefined.
         cluster: [N] cluster of each row, in [0, clusters).
         clusters: number of clusters U.
+        scale: where the mean lives.
+
+    Raises:
+        ValueError: a value of a share is outside [0, 1].
     """
     kept = ~np.isnan(values)
     where = cluster[kept]
     total, size = (cluster_sums(v, where, clusters) for v in (values[kept], None))
-    return ratio(total, size, n=int(kept.sum()))
+    return ratio(total, size, int(kept.sum()), scale)
 
 
 def mean(values: NDArray[np.floating]) -> Estimate:
@@ -152,14 +242,15 @@ def difference(treated: Estimate, control: Estimate) -> Estimate:
         treated.influence - control.influence,
         treated.active | control.active,
         min(treated.n, control.n),
+        _fewer_events(treated, control),
     )
 
 
 def lift(treated: Estimate, control: Estimate) -> Estimate:
-    """Return treated / control - 1, paired by cluster, by the delta method.
+    """Return treated / control - 1, paired by cluster; the delta method for the logarithm.
 
     Returns:
-        The estimate; undefined where the control is 0.
+        The estimate; undefined where the control is 0. Its interval does not reach -1.
 
     Raises:
         ValueError: the two estimates are not over the same clusters.
@@ -173,7 +264,14 @@ def lift(treated: Estimate, control: Estimate) -> Estimate:
         (treated.influence - quotient * control.influence) / control.value,
         treated.active | control.active,
         min(treated.n, control.n),
+        _fewer_events(treated, control),
+        "lift" if quotient > 0.0 else "plain",
     )
+
+
+def _fewer_events(treated: Estimate, control: Estimate) -> int | None:
+    known = [e.events for e in (treated, control) if e.events is not None]
+    return min(known, default=None)
 
 
 def _same_clusters(treated: Estimate, control: Estimate) -> None:

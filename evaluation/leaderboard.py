@@ -1,107 +1,90 @@
-"""The leaderboard: one row per policy, pooled over worlds, from the results of one or many studies.
-
-Worlds are independent draws, so a policy's lift is the plain mean over worlds and its interval is
-that of a random-effects mean: the variance of one world's estimate is the larger of the
-mean squared standard error within worlds and the sample variance between worlds
-(DerSimonian & Laird, "Meta-analysis in clinical trials", 1986, with equal weights).
-"""
+"""The leaderboard: one row per policy, one table per experiment, for reports and for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.results import ALL, RELATIVE_LIFT, Results, ResultsError
+from evaluation.pooling import pooled
+from evaluation.replications import Replications, apart, read
+from evaluation.results import ALL, RELATIVE_LIFT
+from evaluation.study_folder import TABLE as TABLE
 
 HEADLINE = "value_per_user"
 """Metric whose online lift orders the leaderboard."""
 
-TABLE = "results.parquet"
-Z95 = 1.959964
-KEYS = ["policy", "control", "scenario", "slice", "metric", "unit", "kind"]
-"""Columns that say what a number is about, apart from the world."""
-
 PREFERRED = ("hr@10", "ndcg@10", "gauc/engage", "auc/engage", "pcoc/engage", "hr@10/s20", "mrr")
 """Offline metrics that the leaderboard shows first, as far as the study has them."""
+
+MAX_SETTINGS = 4
+"""Differing settings shown by name, unless it takes more; another world differs in dozens."""
+
+MAX_WORLDS = 3
+"""More worlds than this are shown by the lowest and the highest lift."""
+
+_MAX_VALUE = 24
+_GAP = 3
+"""Cells between columns; two of the table's edges add to them."""
 
 _SMALLER = ("logloss", "tie_rate", "gauc_dropped_users")
 _ABOUT_THE_DATA = ("gauc_dropped_users", "tie_rate")
 
 
-def collect(paths: Iterable[Path]) -> pd.DataFrame:
-    """Collect study folders into a leaderboard.
+@dataclass(frozen=True)
+class Board:
+    """The leaderboard of one experiment."""
+
+    table: pd.DataFrame
+    """See `board`."""
+    world: str
+    """Name of the world's preset, "" where the folder has no config."""
+    seeds: tuple[int, ...]
+    """World seeds in ascending order."""
+    apart: tuple[tuple[str, str], ...]
+    """Settings by which this experiment differs from the others that were collected with it."""
+    more_apart: int
+    """Further settings that differ."""
+    notes: tuple[str, ...]
+    """What to know before believing the table, one sentence each."""
+    privileged: frozenset[str]
+    """Policies that see the truth."""
+
+
+def collect(paths: Iterable[Path]) -> tuple[Board, ...]:
+    """Collect study folders into leaderboards, one per experiment.
 
     Args:
         paths: study folders, folders that hold study folders at any depth (sweeps), or results
             files.
 
     Returns:
-        One row per policy and control, best lift first, the control itself at lift 0: columns rank
-        (1 best, per control; <NA> where the policy was never deployed), policy, control, lift, low,
-        high (relative, 0.05 = +5 %; NaN for the control's ends), worlds (count), seeds ("0, 1"),
-        studies, then one column per offline metric over all scenarios, in the metric's unit.
+        The leaderboards; studies are in one where all settings but seed and policies are equal.
 
     Raises:
         ResultsError: a path does not exist, holds no results, or holds broken ones.
+        ReportError: a file beside the results is broken.
     """
-    return board(read(paths))
+    groups = read(paths)
+    differing, more = apart(groups, MAX_SETTINGS)
+    return tuple(_board(*one, more) for one in zip(groups, differing, strict=True))
 
 
-def read(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read and stack the results tables under `paths`; rows that a sweep repeats are kept once.
-
-    Raises:
-        ResultsError: a path does not exist, holds no results, or holds broken ones.
-    """
-    files: dict[Path, None] = {}
-    for path in paths:
-        if not path.exists():
-            raise ResultsError(f"study folder {path} does not exist")
-        found = [path] if path.is_file() else sorted(path.rglob(TABLE))
-        if not found:
-            raise ResultsError(f"study folder {path} has no {TABLE} in it or below it")
-        files.update(dict.fromkeys(found))
-    if not files:
-        raise ResultsError("no study folder was given; name at least one")
-    frame = pd.concat([Results.read(file).to_pandas() for file in files], ignore_index=True)
-    return frame.drop_duplicates(["study", "world_seed", *KEYS, "estimate"], ignore_index=True)
-
-
-def pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average every estimate over worlds.
-
-    Args:
-        rows: results table, any number of worlds.
-
-    Returns:
-        One row per KEYS, columns KEYS, estimate, low, high (95 %), n (summed) and worlds (count).
-        A number known from one world keeps its own interval; NaN estimates are left out.
-    """
-    known = rows[rows["estimate"].notna()]
-    half = (known["high"] - known["low"]) / (2 * Z95)
-    grouped = known.assign(within=half**2).groupby(KEYS, sort=False)
-    out = grouped.agg(
-        estimate=("estimate", "mean"),
-        low=("low", "first"),
-        high=("high", "first"),
-        n=("n", "sum"),
-        worlds=("estimate", "size"),
-        between=("estimate", "var"),
-        within=("within", "mean"),
-    ).reset_index()
-    one_world = np.fmax(out["between"].to_numpy(), out["within"].to_numpy())
-    spread = Z95 * np.sqrt(one_world / out["worlds"].to_numpy())
-    many = out["worlds"] > 1
-    out["low"] = out["low"].where(~many, out["estimate"] - spread)
-    out["high"] = out["high"].where(~many, out["estimate"] + spread)
-    return out.drop(columns=["between", "within"])
+def _board(group: Replications, differing: dict[str, str], more: int) -> Board:
+    seeds = tuple(sorted({int(seed) for seed in group.rows["world_seed"]}))
+    world = group.settings.get("world.name", "")
+    table = board(group.rows)
+    told = tuple(differing.items())
+    return Board(table, world, seeds, told, more, group.notes, group.privileged)
 
 
 def lifts(numbers: pd.DataFrame, metric: str = HEADLINE) -> pd.DataFrame:
@@ -114,13 +97,7 @@ def lifts(numbers: pd.DataFrame, metric: str = HEADLINE) -> pd.DataFrame:
     Returns:
         Columns policy, control, scenario, estimate, low, high, n, worlds; slice "all" only.
     """
-    picked = numbers[
-        (numbers["metric"] == metric)
-        & (numbers["kind"] == "online")
-        & (numbers["unit"] == RELATIVE_LIFT)
-        & (numbers["slice"] == ALL)
-        & (numbers["policy"] != numbers["control"])
-    ]
+    picked = _lift_rows(numbers, metric)
     groups = picked.groupby(["control", "scenario"], sort=False)
     control = groups.agg(n=("n", "max"), worlds=("worlds", "max")).reset_index()
     control = control.assign(policy=control["control"], estimate=0.0, low=np.nan, high=np.nan)
@@ -128,6 +105,17 @@ def lifts(numbers: pd.DataFrame, metric: str = HEADLINE) -> pd.DataFrame:
     if picked.empty:
         return picked[columns]
     return pd.concat([picked[columns], control[columns]], ignore_index=True)
+
+
+def _lift_rows(numbers: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows that hold online lifts of a metric, slice "all" only."""
+    return numbers[
+        (numbers["metric"] == metric)
+        & (numbers["kind"] == "online")
+        & (numbers["unit"] == RELATIVE_LIFT)
+        & (numbers["slice"] == ALL)
+        & (numbers["policy"] != numbers["control"])
+    ]
 
 
 def offline(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +139,15 @@ def offline(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def board(rows: pd.DataFrame) -> pd.DataFrame:
-    """Build the leaderboard of a results table; see `collect` for the columns."""
+    """Build the leaderboard of the results table of one experiment.
+
+    Returns:
+        One row per policy and control, best lift first, the control itself at lift 0: columns rank
+        (1 best, per control; <NA> where the policy was never deployed), policy, control, lift, low,
+        high (relative, 0.05 = +5 %; NaN for the control's ends), worlds (count), by_world (the lift
+        in each world as text, by seed), seeds ("0-2, 7"), studies, then one column per offline
+        metric over all scenarios, in the metric's unit.
+    """
     numbers = pooled(rows)
     online = lifts(numbers)
     online = online[online["scenario"] == ALL]
@@ -164,19 +160,38 @@ def board(rows: pd.DataFrame) -> pd.DataFrame:
     table = table.sort_values(["control", "lift", "policy"], ascending=[False, False, True])
     ranks = table.groupby("control")["lift"].rank(ascending=False, method="min")
     table.insert(0, "rank", ranks.astype("Int64"))
+    each = _by_world(rows)
     own = rows[rows["policy"] != ""].groupby("policy")
-    seeds = {str(name): _listed(part["world_seed"]) for name, part in own}
-    studies = {str(name): _listed(part["study"]) for name, part in own}
+    seeds = {str(name): ranges(part["world_seed"]) for name, part in own}
+    studies = {str(name): ", ".join(sorted(set(part["study"]))) for name, part in own}
     table["worlds"] = table["worlds"].astype("Int64")
     table["seeds"] = table["policy"].map(seeds)
     table["studies"] = table["policy"].map(studies)
-    first = ["rank", "policy", "control", "lift", "low", "high", "worlds", "seeds", "studies"]
+    table["by_world"] = [
+        each.get((str(policy), str(control)), "")
+        for policy, control in zip(table["policy"], table["control"], strict=True)
+    ]
+    first = ["rank", "policy", "control", "lift", "low", "high"]
+    first += ["worlds", "by_world", "seeds", "studies"]
     shown = [
         *(m for m in PREFERRED if m in metrics),
         *sorted({str(name) for name in metrics} - set(PREFERRED)),
     ]
     joined = table[first].merge(metrics[shown], left_on="policy", right_index=True, how="left")
     return joined.reset_index(drop=True)
+
+
+def _by_world(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Write the headline lift in each world by policy and control, in per cent."""
+    picked = _lift_rows(rows, HEADLINE)
+    picked = picked[(picked["scenario"] == ALL) & picked["estimate"].notna()]
+    out = {}
+    for (policy, control), part in picked.sort_values("world_seed").groupby(["policy", "control"]):
+        said = [_signed(share) for share in part["estimate"]]
+        if len(said) > MAX_WORLDS:
+            said = [f"{_signed(part['estimate'].min())} to {_signed(part['estimate'].max())}"]
+        out[str(policy), str(control)] = f"{', '.join(said)} %"
+    return out
 
 
 def goodness(metric: str, values: pd.Series) -> pd.Series:
@@ -198,49 +213,133 @@ def verdict(lift: float, low: float, high: float) -> str:
     if np.isnan(lift):
         return "not deployed"
     if np.isnan(low) or np.isnan(high):
-        return "no interval"
+        return "no difference seen" if lift == 0.0 else "too few events"
     if low > 0:
         return "better"
     return "worse" if high < 0 else "unclear"
 
 
-def show(frame: pd.DataFrame, console: Console) -> None:
-    """Print a leaderboard that `collect` or `board` returned, one table per control.
+def ranges(values: Iterable[int]) -> str:
+    """Write distinct integers in order, runs of three or more as a range: "0-2, 7"."""
+    left = sorted({int(value) for value in values})
+    parts = []
+    while left:
+        run = 1
+        while run < len(left) and left[run] == left[0] + run:
+            run += 1
+        run = run if run > 2 else 1
+        parts.append(str(left[0]) if run == 1 else f"{left[0]}-{left[run - 1]}")
+        left = left[run:]
+    return ", ".join(parts)
 
-    Offline metrics beyond the console's width are left out, least preferred first.
+
+def show(boards: Sequence[Board], console: Console) -> None:
+    """Print leaderboards.
+
+    Offline metrics beyond the console's width are left out, least preferred first; rank, policy,
+    lift, interval and seeds always stand.
     """
-    first = ("rank", "policy", "control", "lift", "low", "high", "worlds", "seeds", "studies")
-    metrics = [name for name in PREFERRED if name in frame and name not in first]
-    metrics = metrics[: max(0, (console.width - 66) // 13)]
-    for control, part in frame.groupby("control", sort=False):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("#", justify="right", style="dim")
-        table.add_column("policy", no_wrap=True)
-        table.add_column(
-            f"value per user vs {control!s} ↑" if control else "value per user ↑",
-            justify="right",
-            no_wrap=True,
+    if len(boards) > 1:
+        text = (
+            f"{len(boards)} experiments with different settings; numbers are not pooled over them"
         )
-        table.add_column("95 % interval", justify="right", no_wrap=True)
-        for name in metrics:
-            table.add_column(f"{name} {arrow(name)}", justify="right", no_wrap=True)
-        table.add_column("seeds", style="dim")
-        for row in part.to_dict("records"):
-            lift, low, high = float(row["lift"]), float(row["low"]), float(row["high"])
-            cells = [Text("" if pd.isna(row["rank"]) else str(row["rank"])), Text(row["policy"])]
-            if row["policy"] == control:
-                cells += [Text("control", style="dim"), Text("")]
-            elif np.isnan(lift):
-                cells += [Text("not deployed", style="dim"), Text("")]
-            else:
-                style = "green" if low > 0 else "red" if high < 0 else ""
-                span = "" if np.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f} %"
-                cells += [Text(f"{100 * lift:+.1f} %", style=style), Text(span)]
-            cells += [Text("–" if pd.isna(row[m]) else f"{row[m]:.4f}") for m in metrics]
-            table.add_row(*cells, Text(str(row["seeds"])))
-        console.print(table)
+        console.print(Text(text))
+    for index, one in enumerate(boards, 1):
+        _show_one(one, f"{index}. " if len(boards) > 1 else "", console)
 
 
-def _listed(values: pd.Series) -> str:
-    """Return the distinct values in order, separated by commas."""
-    return ", ".join(str(value) for value in np.unique(values.to_numpy()))
+def _show_one(board: Board, number: str, console: Console) -> None:
+    frame = board.table
+    worlds = f"{len(board.seeds)} world{'s' if len(board.seeds) > 1 else ''}"
+    head = [f"world {board.world}"] if board.world else []
+    head.append(f"{worlds} (seed {ranges(board.seeds)})")
+    console.print()
+    console.print(Text(f"{number}{', '.join(head)}", style="bold"))
+    if board.apart:
+        console.print(Text(f"differs in {_settings(board)}", "dim"))
+    for control, part in frame.groupby("control", sort=False):
+        text = f"value per user against {control!s}" if control else "not compared with a control"
+        console.print(Text(f"\n{text}"))
+        console.print(_table(part, str(control), board.privileged, console.width))
+    for note in _notes(board):
+        console.print(Text(note, "dim"))
+
+
+def _settings(board: Board) -> str:
+    """Write the settings that tell an experiment from the others."""
+    short = [(k, v if len(v) <= _MAX_VALUE else f"{v[: _MAX_VALUE - 1]}…") for k, v in board.apart]
+    said = ", ".join(f"{key} = {value}" for key, value in short)
+    more = board.more_apart
+    return said + (f" and {more} more setting{'s' if more > 1 else ''}" if more > 0 else "")
+
+
+def _table(part: pd.DataFrame, control: str, privileged: frozenset[str], width: int) -> Table:
+    """Return one table that fits into `width` cells."""
+    rows = part.to_dict("records")
+    cells = [_cells(row, control, privileged) for row in rows]
+    heads = ["#", "policy", "lift ↑", "95 % interval"]
+    seeds = [Text(str(row["seeds"])) for row in rows]
+    columns = [[Text(head), *(row[i] for row in cells)] for i, head in enumerate(heads)]
+    columns.append([Text("seeds"), *seeds])
+    needed = [max(cell_len(cell.plain) for cell in column) for column in columns]
+    left = width - sum(needed) - _GAP * (len(needed) - 1) - 2
+    each = [Text("" if row["policy"] == control else str(row["by_world"])) for row in rows]
+    own = max(cell_len(text.plain) for text in (Text("in each world"), *each)) + _GAP
+    if (part["worlds"] > 1).any() and own <= left:
+        heads.append("in each world")
+        cells = [[*first, text] for first, text in zip(cells, each, strict=True)]
+        left -= own
+    shown = []
+    for name in (m for m in PREFERRED if m in part and part[m].notna().any()):
+        own = max(cell_len(f"{name} {arrow(name)}"), 6) + _GAP
+        if own > left:
+            break
+        shown.append(name)
+        left -= own
+    policy_width = max(needed[1] + min(left, 0), 8)  # long names fold, nothing else does
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column(heads[0], justify="right", style="dim", no_wrap=True)
+    table.add_column(heads[1], width=policy_width, overflow="fold")
+    for head in heads[2:]:
+        table.add_column(head, justify="right", no_wrap=True)
+    for name in shown:
+        table.add_column(f"{name} {arrow(name)}", justify="right", no_wrap=True)
+    table.add_column("seeds", style="dim", no_wrap=True)
+    for row, first, seed in zip(rows, cells, seeds, strict=True):
+        offline = ["–" if pd.isna(row[m]) else f"{row[m]:.4f}" for m in shown]
+        table.add_row(*first, *(Text(text) for text in offline), seed)
+    return table
+
+
+def _cells(row: Mapping[Hashable, Any], control: str, privileged: frozenset[str]) -> list[Text]:
+    """Return rank, policy, lift and interval of one row."""
+    lift, low, high = float(row["lift"]), float(row["low"]), float(row["high"])
+    name = f"{row['policy']}*" if row["policy"] in privileged else str(row["policy"])
+    rank = Text("" if pd.isna(row["rank"]) else str(row["rank"]))
+    if row["policy"] == control:
+        return [rank, Text(name), Text("control", style="dim"), Text("")]
+    if np.isnan(lift):
+        return [rank, Text(name), Text("–", style="dim"), Text("not deployed", style="dim")]
+    if np.isnan(low) or np.isnan(high):
+        span = Text(verdict(lift, low, high), style="dim")
+    else:
+        span = Text(f"{_signed(low)} to {_signed(high)} %")
+    style = "green" if low > 0 else "red" if high < 0 else ""
+    return [rank, Text(name), Text(f"{_signed(lift)} %", style=style), span]
+
+
+def _signed(share: float) -> str:
+    """Write a share in per cent; from 1,000 % on, digits behind the point say nothing."""
+    return f"{100 * share:+.1f}" if abs(share) < 10 else f"{100 * share:+,.3g}"
+
+
+def _notes(board: Board) -> list[str]:
+    notes = list(board.notes)
+    if len(board.seeds) == 2 and (board.table["worlds"] > 1).any():
+        notes.append(
+            "two worlds say little about how much worlds differ, so these intervals are wide"
+            " (t with 1 degree of freedom); a third seed narrows them most"
+        )
+    if board.privileged & set(board.table["policy"]):
+        notes.append("* sees the truth: a ceiling, not a competitor")
+    return notes

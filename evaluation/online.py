@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.intervals import Estimate, cluster_sums, difference, lift, ratio
+from evaluation.intervals import Estimate, Scale, cluster_sums, difference, lift, ratio
 from evaluation.results import ALL, Kind, ResultsError, Row, Subject
 from sim.config import Objective
 from sim.schema import SCENARIOS, SWIPE, Impressions, Purchases
@@ -41,6 +41,9 @@ METRICS = {
     **{f"{name}_per_user": (name, "visitors") for name in SUMS[4:]},
 }
 """{metric: (sum in the numerator, sum in the denominator)}."""
+
+SHARES = ("page_ctr", "user_ctr")
+"""Metrics in [0, 1]; the others are sums per user, which have no upper end."""
 
 CLICK_METRICS = ("page_ctr", "user_ctr", "clicks_per_user")
 """Undefined in the swipe, which has no click."""
@@ -73,7 +76,8 @@ class UserTotals:
             raise ResultsError(f"scenario {scenario!r} is unknown; allowed: {', '.join(SCOPES)}")
         scope = SCOPES.index(scenario)
         numerator, denominator = (self.sums[SUMS.index(name), scope] for name in METRICS[metric])
-        return ratio(numerator, denominator)
+        scale: Scale = "share" if metric in SHARES else "positive"
+        return ratio(numerator, denominator, scale=scale)
 
 
 def user_totals(

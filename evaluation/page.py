@@ -48,3 +48,5 @@ class Chapter:
     open_tables: frozenset[str] = frozenset()
     finding: str = ""
     """The sentence for the summary on top of the page, "" where there is nothing to say."""
+    doubts: tuple[str, ...] = ()
+    """Reasons not to believe a number of the chapter, one sentence each; shown as a list."""

@@ -17,9 +17,10 @@ from markupsafe import Markup
 
 from evaluation import chapters, drawing, standings
 from evaluation.conversion import conversion
-from evaluation.leaderboard import board, pooled
+from evaluation.leaderboard import board
 from evaluation.page import Chapter
 from evaluation.palette import inks
+from evaluation.pooling import pooled
 from evaluation.study_folder import ReportError as ReportError
 from evaluation.study_folder import StudyFolder, open_folder
 
@@ -45,12 +46,12 @@ def render(folder: Path) -> Path:
     study = open_folder(folder)
     numbers = pooled(study.rows)
     table = _one_control(board(study.rows))
-    leaders = standings.leaderboard(table, numbers)
+    leaders = standings.leaderboard(table, numbers, study.privileged)
     order = list(table["policy"])
     ink = inks(order)
     parts = (
         chapters.scenarios(numbers, order, ink, leaders.control),
-        chapters.offline_online(numbers, ink, leaders.control),
+        chapters.offline_online(numbers, ink, leaders.control, study.privileged),
         chapters.sampling(numbers, ink),
         conversion(numbers, study.curves, study.warnings),
     )
@@ -87,7 +88,7 @@ def summary_svg(folder: Path) -> Path:
     """
     study = open_folder(folder)
     table = _one_control(board(study.rows))
-    leaders = standings.leaderboard(table, pooled(study.rows))
+    leaders = standings.leaderboard(table, pooled(study.rows), study.privileged)
     if not leaders.control:
         raise ReportError(f"study folder {folder} has no online lift to draw")
     svg = (

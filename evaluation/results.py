@@ -40,8 +40,10 @@ Vocabulary of `metric`
 
     Survival, policy "": ``cvr/naive``, ``cvr/km``, ``cvr/cure``, ``cvr/truth`` (kind "truth"; the
     others "offline"), with slice the horizon after the product-bag click: ``15min``, ``1h``,
-    ``24h``, ``72h``, ... or ``ultimate``; ``cure_plateau_ratio``, ``cure_family_gap`` and
-    ``cure_misfit`` say whether the cure model may be believed, slice ``ultimate``.
+    ``24h``, ``72h``, ..., ``latest`` (the last time at which the curve can be read, which is
+    ``cvr_readable_s``) or ``ultimate``; ``cure_follow_up``, ``cure_rise``, ``cure_plateau_ratio``,
+    ``cure_family_gap`` and ``cure_misfit``, slice ``ultimate``, say whether the cure model may be
+    believed.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ _UNITS = {
     "bag_clicks_per_user": "bag clicks", "carts_per_user": "carts",
     "purchases_per_user": "purchases", "gmv_cny_per_user": "CNY", "value_per_user": "value",
     "cvr": "probability", "cure_plateau_ratio": "ratio", "cure_family_gap": "ratio",
-    "cure_misfit": "ratio",
+    "cure_misfit": "ratio", "cure_follow_up": "p-value", "cure_rise": "share",
+    "cvr_readable_s": "s",
 }  # fmt: skip
 _NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_]+))?")
 

@@ -20,9 +20,6 @@ BESIDE_THE_BAR = ("page_ctr", "watch_s_per_user", "purchases_per_user")
 OFFLINE_FIRST = ("hr@10", "ndcg@10", "gauc/engage", "mrr", "auc/engage")
 """Offline metrics of which the first known one is in the leaderboard and opens the scatter."""
 
-PRIVILEGED = frozenset({"oracle"})
-"""Policies that see the truth: a ceiling, never the winner."""
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -56,12 +53,15 @@ class Leaderboard:
     finding: str
 
 
-def leaderboard(table: pd.DataFrame, numbers: pd.DataFrame) -> Leaderboard:
+def leaderboard(
+    table: pd.DataFrame, numbers: pd.DataFrame, privileged: frozenset[str]
+) -> Leaderboard:
     """Build the leaderboard.
 
     Args:
         table: `evaluation.leaderboard.board`, rows of one control and of policies not deployed.
-        numbers: `evaluation.leaderboard.pooled`.
+        numbers: `evaluation.pooling.pooled`.
+        privileged: policies that see the truth: a ceiling, never the winner.
     """
     control = next((c for c in table["control"] if c), "")
     levels = _levels(numbers, HEADLINE)
@@ -73,20 +73,21 @@ def leaderboard(table: pd.DataFrame, numbers: pd.DataFrame) -> Leaderboard:
     left, right = (left - 0.03 * (right - left), right + 0.03 * (right - left))
     width = (right - left) or 1.0
     standings = tuple(
-        _standing(row, control, levels, others, chosen, (left, width))
+        _standing(row, control, privileged, levels, others, chosen, (left, width))
         for row in table.to_dict("records")
     )
     heads = [wording.metric(m) for m in others]
     heads += [f"{chosen} {arrow(chosen)}"] if chosen else []
     zero = 100 * (0 - left) / width
-    return Leaderboard(control, standings, zero, tuple(heads), _winner(table, control))
+    return Leaderboard(control, standings, zero, tuple(heads), _winner(table, control, privileged))
 
 
 def _standing(
     row: Mapping[Hashable, Any],
     control: str,
+    privileged: frozenset[str],
     levels: Mapping[str, float],
-    others: Mapping[str, Mapping[str, float]],
+    others: Mapping[str, Mapping[str, Cell]],
     chosen: str,
     scale: tuple[float, float],
 ) -> Standing:
@@ -96,14 +97,14 @@ def _standing(
     is_control = policy == control
     ends = (lift, lift) if np.isnan(low) or np.isnan(high) else (low, high)
     at = [100 * (value - scale[0]) / scale[1] for value in (ends[0], lift, ends[1])]
-    more = [wording.lift(lifts_.get(policy, np.nan)) for lifts_ in others.values()]
+    more = [by_policy.get(policy, Cell(wording.MISSING)) for by_policy in others.values()]
     more = [Cell("0") for _ in more] if is_control else more
     if chosen:
         more.append(wording.number(float(row[chosen]), chosen))
     return Standing(
         rank="" if pd.isna(row["rank"]) else str(row["rank"]),
         policy=policy,
-        role="control" if is_control else "sees the truth" if policy in PRIVILEGED else "",
+        role="control" if is_control else "sees the truth" if policy in privileged else "",
         level=wording.number(levels.get(policy, np.nan), HEADLINE),
         lift=Cell("0") if is_control else wording.lift(lift),
         interval="" if is_control else wording.interval(low, high),
@@ -126,16 +127,21 @@ def _levels(numbers: pd.DataFrame, metric: str) -> dict[str, float]:
     return dict(zip(picked["policy"], picked["estimate"], strict=True))
 
 
-def _lifts_by_policy(numbers: pd.DataFrame, metric: str, control: str) -> dict[str, float]:
-    """Return the pooled online lift of a metric by policy, all scenarios."""
+def _lifts_by_policy(numbers: pd.DataFrame, metric: str, control: str) -> dict[str, Cell]:
+    """Return the pooled online lift of a metric by policy, or why it means nothing."""
     found = lifts(numbers, metric)
     found = found[(found["scenario"] == ALL) & (found["control"] == control)]
-    return dict(zip(found["policy"], found["estimate"], strict=True))
+    cells = {}
+    for row in found[["policy", "estimate", "low", "high"]].to_dict("records"):
+        value, low, high = (float(row[end]) for end in ("estimate", "low", "high"))
+        few = verdict(value, low, high) == "too few events"
+        cells[str(row["policy"])] = Cell("too few events") if few else wording.lift(value)
+    return cells
 
 
-def _winner(table: pd.DataFrame, control: str) -> str:
+def _winner(table: pd.DataFrame, control: str, privileged: frozenset[str]) -> str:
     """Say who won, by how much, and how much of the reachable was reached."""
-    deployed = table[table["lift"].notna() & ~table["policy"].isin(PRIVILEGED)]
+    deployed = table[table["lift"].notna() & ~table["policy"].isin(privileged)]
     if deployed["policy"].nunique() < 2:
         return ""
     best = deployed.loc[deployed["lift"].idxmax()]
@@ -143,10 +149,12 @@ def _winner(table: pd.DataFrame, control: str) -> str:
         return f"No policy without the truth is worth more per user than {control}, the control."
     lift, low, high = (float(best[c]) for c in ("lift", "low", "high"))
     text = f"{best['policy']} leads: {wording.lift(lift).text} value per user against {control}"
-    if not np.isnan(low):
+    if np.isnan(low):
+        text += f" ({verdict(lift, low, high)})"
+    else:
         text += f" (95 % interval {wording.interval(low, high)})"
         text += "" if low > 0 else ", which chance alone could explain"
-    ceiling = table[table["policy"].isin(PRIVILEGED)]["lift"].dropna()
-    if len(ceiling) and ceiling.iloc[0] > 0 and lift > 0:
-        text += f"; that is {100 * lift / ceiling.iloc[0]:.0f} % of what the truth would gain"
+    ceiling = table[table["policy"].isin(privileged)]["lift"].dropna()
+    if len(ceiling) and ceiling.max() > 0 and lift > 0:
+        text += f"; that is {100 * lift / ceiling.max():.0f} % of what the truth would gain"
     return text + "."

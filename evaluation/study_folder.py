@@ -9,17 +9,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.leaderboard import TABLE
 from evaluation.results import Results, ResultsError
 
-CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG = (
+TABLE = "results.parquet"
+CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, POLICIES = (
     "curves.parquet",
     "world.json",
     "notes.json",
     "environment.json",
     "config.yaml",
+    "policies.json",
 )
 """Names of the files beside the results table; all but the table may be missing."""
+
+SEES_THE_TRUTH = frozenset({"oracle"})
+"""Policies that see the truth, in folders that do not say which do."""
 
 CURVE_COLUMNS = ("scenario", "estimator", "t_s", "cumulative_conversion", "low", "high")
 DEFAULT_QUESTION = (
@@ -66,6 +70,8 @@ class StudyFolder:
     """Command that makes the study again, "" where the folder does not say."""
     config: str
     """Resolved configuration, yaml, "" where missing."""
+    privileged: frozenset[str]
+    """Policies that see the truth: a ceiling, never the winner."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -77,8 +83,8 @@ def open_folder(folder: Path) -> StudyFolder:
     """Read a study folder.
 
     Args:
-        folder: holds results.parquet; curves.parquet, world.json, notes.json, environment.json and
-            config.yaml are read where present.
+        folder: holds results.parquet; curves.parquet, world.json, notes.json, environment.json,
+            config.yaml and policies.json are read where present.
 
     Raises:
         ReportError: the folder or its results are missing, or a file in it is broken.
@@ -96,20 +102,60 @@ def open_folder(folder: Path) -> StudyFolder:
         raise ReportError(_one_line(str(error))) from error
     if rows.empty:
         raise ReportError(f"results file {folder / TABLE} has no rows")
-    config, question = _config(folder / CONFIG)
-    environment = _record(folder / ENVIRONMENT)
+    config, parsed = _config(folder / CONFIG)
+    environment = facts(folder / ENVIRONMENT)
     command = environment.pop("command", "")
     return StudyFolder(
         name=", ".join(sorted(set(rows["study"]))),
-        question=question,
+        question=str(parsed.get("question") or DEFAULT_QUESTION),
         rows=rows,
         curves=_curves(folder / CURVES),
-        warnings=tuple(str(text) for text in _listed(_record(folder / NOTES).get("survival"))),
-        world=_groups(_record(folder / WORLD), "size"),
+        warnings=tuple(str(text) for text in _listed(facts(folder / NOTES).get("survival"))),
+        world=_groups(facts(folder / WORLD), "size"),
         environment=_groups(environment, "made with"),
         command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
         config=config,
+        privileged=privileged(folder),
     )
+
+
+def privileged(folder: Path) -> frozenset[str]:
+    """Return the policies of a study that see the truth, as policies.json says.
+
+    Raises:
+        ReportError: the file is broken.
+    """
+    record = facts(folder / POLICIES)
+    if not record:
+        return SEES_THE_TRUTH
+    known = {name: about for name, about in record.items() if isinstance(about, dict)}
+    return frozenset(name for name, about in known.items() if about.get("privileged") is True)
+
+
+def settings(path: Path) -> dict[str, object]:
+    """Return the resolved config as nested dictionaries, empty where the file is missing.
+
+    Raises:
+        ReportError: the file is broken.
+    """
+    return _config(path)[1]
+
+
+def facts(path: Path) -> dict[str, object]:
+    """Return a JSON object, empty where the file is missing.
+
+    Raises:
+        ReportError: the file cannot be read, or holds no object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read: {_one_line(str(error))}") from error
+    if not isinstance(record, dict):
+        raise ReportError(f"{path} holds {type(record).__name__}; expected an object of facts")
+    return record
 
 
 def _curves(path: Path) -> pd.DataFrame:
@@ -125,36 +171,22 @@ def _curves(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _config(path: Path) -> tuple[str, str]:
-    """Return the yaml text and the question it asks (key `question`, or the default)."""
+def _config(path: Path) -> tuple[str, dict[str, object]]:
+    """Return the yaml text and what it holds."""
     if not path.is_file():
-        return "", DEFAULT_QUESTION
-    from omegaconf import DictConfig, OmegaConf
+        return "", {}
+    from omegaconf import OmegaConf
 
     try:
         text = path.read_text(encoding="utf-8")
-        parsed = OmegaConf.create(text)
+        parsed = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
     except Exception as error:  # the yaml parser and omegaconf share no exception class
         raise ReportError(f"config {path} cannot be read: {_one_line(str(error))}") from error
-    asked = parsed.get("question") if isinstance(parsed, DictConfig) else None
-    return text, str(asked) if asked else DEFAULT_QUESTION
+    return text, {str(k): v for k, v in parsed.items()} if isinstance(parsed, dict) else {}
 
 
 def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
-
-
-def _record(path: Path) -> dict[str, object]:
-    """Return a JSON object, empty where the file is missing."""
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} cannot be read: {_one_line(str(error))}") from error
-    if not isinstance(record, dict):
-        raise ReportError(f"{path} holds {type(record).__name__}; expected an object of facts")
-    return record
 
 
 def _groups(record: dict[str, object], lone: str) -> tuple[FactGroup, ...]:

@@ -101,6 +101,14 @@ def scenario(name: str) -> str:
     return _SCENARIOS.get(name, name)
 
 
+def span(seconds: float) -> str:
+    """Write a length of time in the unit that suits it: "5.5 days", "90 min"."""
+    for unit, size, least in (("days", 86400.0, 2.0), ("h", 3600.0, 2.0), ("min", 60.0, 2.0)):
+        if seconds >= least * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def listed(names: Iterable[str], shown: int = 2) -> str:
     """Write a list of names that may be long: "hr@10, mrr and 3 more"."""
     found = sorted(names, key=metric_order)

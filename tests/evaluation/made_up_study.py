@@ -29,6 +29,8 @@ ONLINE = {
     "value_per_user": 3.1, "page_ctr": 0.084, "watch_s_per_user": 412.0,
     "purchases_per_user": 0.041, "gmv_cny_per_user": 6.2,
 }  # fmt: skip
+HORIZONS = (("24h", 0.6), ("latest", 0.8), ("ultimate", 1.0))
+"""Slice, and share of the ultimate rate."""
 
 
 def rows(
@@ -69,12 +71,17 @@ def rows(
             results.append(subject.level(metric, "offline", interval))
     world = Subject("quickstart", seed, "")
     for scenario, truth in (("channel", 0.061), ("tab", 0.052), ("swipe", 0.034)):
-        for horizon, seen in (("24h", 0.6), ("ultimate", 1.0)) if survival else ():
+        for horizon, seen in HORIZONS if survival else ():
             about = {"scenario": scenario, "slice": horizon}
             real = truth * seen
             for name, share in (("naive", 0.68), ("km", 0.98), ("cure", 1.01)):
                 value = Interval(real * share, real * (share - 0.03), real * (share + 0.03), 5000)
+                if name == "km" and horizon == "ultimate":
+                    value = Interval(NAN, NAN, NAN, 5000)  # beyond what was observed
                 results.append(world.level(f"cvr/{name}", "offline", value, **about))
+            if horizon == "latest":
+                until = Interval(5.5 * 86400, NAN, NAN, 5000)
+                results.append(world.level("cvr_readable_s", "offline", until, **about))
             exact = Interval(real, NAN, NAN, 5000)
             results.append(world.level("cvr/truth", "truth", exact, **about))
     return results
@@ -102,17 +109,26 @@ def write_study(
     seed: int = 0,
     survival: bool = True,
     extras: bool = True,
+    settings: str = "days: 6\n",
+    refer_pull: float = 0.6,
+    arguments: str = "{}",
 ) -> Path:
-    """Write a study folder, with or without the files beside the results table."""
+    """Write a study folder, with or without the files beside the results table.
+
+    `settings` is yaml for the top of the config, `arguments` what every policy was built with.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows(policies, seed, survival).write(folder / "results.parquet")
     if not extras:
         return folder
     if survival:
         curves().to_parquet(folder / "curves.parquet")
+    nodes = "".join(f"  {name}: {arguments}\n" for name in policies)
     (folder / "config.yaml").write_text(
-        f"name: quickstart\nseed: {seed}\ndays: 6\ncontrol: popularity\n"
-        "world:\n  _target_: sim.config.WorldConfig\n  n_users: 4000\n"
+        f"name: quickstart\nseed: {seed}\n{settings}control: popularity\n"
+        f"policies:\n{nodes}"
+        "world:\n  _target_: sim.config.WorldConfig\n  name: default\n  n_users: 4000\n"
+        f"  session: {{refer_pull: {refer_pull}}}\n"
     )
     (folder / "environment.json").write_text(json.dumps({
         "command": f"swipelab study experiment=quickstart seed={seed}",

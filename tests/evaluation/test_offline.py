@@ -219,7 +219,9 @@ def test_classification_rows_come_with_every_target() -> None:
     by_key = {(r.metric, r.scenario): r for r in rows}
     assert by_key["auc/engage", "all"].estimate > 0.6
     assert by_key["gauc/engage", "all"].estimate > 0.5
-    assert by_key["pcoc/engage", "all"].low < 1 < by_key["pcoc/engage", "all"].high
+    assert by_key["pcoc/engage", "all"].estimate == pytest.approx(1, abs=0.1)
+    assert np.isnan(by_key["pcoc/engage", "all"].low)  # nine users are too few for an interval
+    assert 0 < by_key["gauc/engage", "all"].low < by_key["gauc/engage", "all"].high < 1
     assert np.isnan(by_key["auc/purchase", "all"].estimate)  # nobody bought: no AUC, not 0
     assert by_key["logloss/purchase", "all"].estimate == pytest.approx(np.log(2))
     with pytest.raises(MetricError, match="probability lie outside"):
@@ -259,7 +261,9 @@ def test_comparisons_are_paired_query_by_query() -> None:
     assert gap.estimate == pytest.approx(hr[0] - hr[1])
     assert gap.control == "constant"
     same = comparison_rows(SUBJECT, treated, "twin", treated, PROTOCOL)
-    assert all(r.low == r.estimate == r.high == 0 for r in same if r.metric == "mrr")
+    mrr = [r for r in same if r.metric == "mrr"]
+    assert mrr
+    assert all(r.estimate == 0 and np.isnan(r.low) for r in mrr)  # alike is not "exactly equal"
     few = judged(TablePolicy(), replace(PROTOCOL, max_queries_per_tick=3))
     with pytest.raises(MetricError, match="table and other were not judged on the same queries"):
         comparison_rows(SUBJECT, treated, "other", few, PROTOCOL)

@@ -96,20 +96,50 @@ def test_level_rows_cover_the_table() -> None:
     Results(rows + truth).arrow()  # keys are unique
 
 
-def test_a_policy_against_its_twin_differs_by_exactly_nothing() -> None:
+def test_a_policy_against_its_twin_differs_by_nothing_and_claims_no_certainty() -> None:
     observed, _ = _deployment()
     rows = comparison_rows(SUBJECT, observed, "popularity", observed, "online")
     assert {r.control for r in rows} == {"popularity"}
     for row in rows:
-        lift = row.unit == RELATIVE_LIFT
-        if np.isnan(row.estimate):
-            assert lift  # nothing to divide by
-        elif row.n == 1:
-            assert row.estimate == 0.0
-            assert np.isnan(row.low)
-        else:
-            assert (row.estimate, row.low, row.high) == (0.0, 0.0, 0.0)
+        # NaN: nothing to divide by
+        assert row.estimate == 0.0 or (row.unit == RELATIVE_LIFT and np.isnan(row.estimate))
+        assert np.isnan([row.low, row.high]).all()
     Results(rows).arrow()
+
+
+def _traffic(users: int, clicks: int, purchases: int) -> UserTotals:
+    """One list impression for each user; the first users click, the first of those buy."""
+    bought = np.arange(users) < purchases
+    shown = impressions(
+        users, user_id=np.arange(users), click=np.arange(users) < clicks, bag_click=bought
+    )
+    own = purchases_of(shown, list(np.flatnonzero(bought)), [100.0] * purchases)
+    return user_totals(shown, own, OBJECTIVE, users)
+
+
+@pytest.mark.parametrize(("treated", "control"), [(0, 3), (3, 3), (6, 3), (40, 9), (9, 40)])
+def test_a_handful_of_events_gives_no_interval(treated: int, control: int) -> None:
+    rows = comparison_rows(
+        SUBJECT, _traffic(500, 200, treated), "popularity", _traffic(500, 180, control), "online"
+    )
+    rare = [r for r in rows if r.metric in ("purchases_per_user", "gmv_cny_per_user")]
+    assert any(np.isfinite(r.estimate) for r in rare)
+    assert all(np.isnan([r.low, r.high]).all() for r in rare)
+    clicks = next(
+        r for r in rows
+        if (r.metric, r.unit, r.scenario) == ("page_ctr", RELATIVE_LIFT, "all")
+    )  # fmt: skip
+    assert -1 < clicks.low < clicks.estimate < clicks.high
+
+
+def test_levels_stay_within_their_range() -> None:
+    rows = level_rows(SUBJECT, _traffic(60, 58, 12), "online")
+    by_name = {r.metric: r for r in rows if r.scenario == "all"}
+    assert by_name["page_ctr"].low < 58 / 60 < by_name["page_ctr"].high <= 1
+    assert 0 < by_name["purchases_per_user"].low < 12 / 60 < by_name["purchases_per_user"].high
+    nothing = {r.metric: r for r in level_rows(SUBJECT, _traffic(60, 0, 0), "online")}
+    assert nothing["page_ctr"].estimate == 0
+    assert 0.03 < nothing["page_ctr"].high < 0.1  # 60 users without a click exclude no 3 %
 
 
 def test_pairing_recovers_a_small_lift_that_unpaired_intervals_miss() -> None:

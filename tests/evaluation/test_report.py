@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 
 from evaluation.agreement import beside, flips, online_agreement, sampled_pairs
 from evaluation.drawing import DARK
-from evaluation.leaderboard import offline, pooled
+from evaluation.leaderboard import offline
 from evaluation.palette import KNOWN, SPARE, inks
+from evaluation.pooling import pooled
 from evaluation.report import ReportError, render, summary_svg
+from evaluation.results import RELATIVE_LIFT
 from tests.evaluation.made_up_study import HIT_RATE, WORTH, rows, write_study
 
 
@@ -47,7 +50,9 @@ def test_page_tells_the_findings(html: str) -> None:
 def test_page_has_every_chapter_drawn(html: str) -> None:
     plots = plots_of(html)
     assert set(plots) == {"lift", "scatter", "slope", "curves", "bias"}
-    assert list(plots["bias"]) == ["24h", "ultimate"]  # the script is sorted, the choice is not
+    # the script is sorted, the choice is not
+    assert list(plots["bias"]) == ["24h", "last readable time", "ultimate"]
+    assert html.index('<option value="ultimate">') < html.index('<option value="last readable')
     assert html.index('<option value="ultimate">') < html.index('<option value="24h">')
     assert [figure is None for figure in plots["lift"]["page CTR"]] == [False, False, False, True]
     for title in ("Leaderboard", "The world", "Run it again"):
@@ -128,6 +133,58 @@ def test_one_policy_gives_sentences_for_plots(tmp_path: Path) -> None:
     assert "needs at least 3 policies" in html
     assert "needs at least two policies" in html
     assert set(plots_of(html)) == {"curves", "bias"}
+
+
+def test_observed_rates_are_never_called_ultimate(html: str) -> None:
+    after = html.index("Conversion rate of bag clicks, ultimate")
+    until = html.index("Conversion rate of bag clicks, last readable time", after)
+    assert "Kaplan–Meier" not in html[after:until]
+    assert "mixture cure" in html[after:until]
+    assert "by 5.5 days" in html[until:]
+    finding = re.search(r"<li>(Distance of conversion rates.*?)</li>", html)
+    assert finding is not None
+    assert "mixture cure +1.0\xa0% ultimately" in finding[1]
+    assert "Kaplan–Meier −2.0\xa0% at the last readable time" in finding[1]
+
+
+def test_doubts_are_a_list_in_their_chapter(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "a")
+    doubts = ["all: the curve is short", "tab: the model does not fit"]
+    (folder / "notes.json").write_text(json.dumps({"survival": doubts}))
+    html = page_of(folder)
+    for text in doubts:
+        assert f"<li>{text}</li>" in html
+    assert "The data raise 2 doubts, listed in the chapter." in html
+    assert "doubts" not in page_of(write_study(tmp_path / "b")).split("</style>")[1]
+
+
+def test_policies_that_see_the_truth_are_named_by_the_study(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "a", ["popularity", "dbmtl", "sass", "random"])
+    assert "dbmtl leads" in page_of(folder)
+    (folder / "policies.json").write_text(json.dumps({
+        "dbmtl": {"privileged": True, "target": "mine.Cheat"}, "sass": {"privileged": False},
+    }))  # fmt: skip
+    html = page_of(folder)
+    assert "sass leads" in html
+    assert "90 % of what the truth would gain" in html
+    assert html.count("sees the truth") == 1
+    (folder / "policies.json").write_text("[")
+    with pytest.raises(ReportError, match=r"policies\.json"):
+        render(folder)
+
+
+def test_too_few_events_are_said(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "a", ["popularity", "dbmtl"])
+    results = rows(["popularity", "dbmtl"])
+    nan = float("nan")
+    for index, row in enumerate(results.rows):
+        if row.unit == RELATIVE_LIFT:
+            results.rows[index] = replace(row, low=nan, high=nan)
+    results.write(folder / "results.parquet")
+    html = page_of(folder)
+    assert "against popularity (too few events)" in html
+    assert "+11.2\xa0%<small>too few events</small>" in html
+    assert '<td class="extra">too few events</td>' in html
 
 
 def test_control_alone_is_no_winner(tmp_path: Path) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evaluation.cure import MIN_PURCHASES, fit_cure
 from evaluation.episodes import ConversionTruth, Episodes, conversion_truth, episodes
 from evaluation.results import Results, Row, Subject
 from evaluation.survival import (
     HORIZONS,
+    LATEST,
     MIN_AT_RISK,
-    MIN_PURCHASES,
     ULTIMATE,
     Survival,
     analyse,
     curve_frame,
-    fit_cure,
 )
 from sim.parameters import DelayConfig
 from sim.truth import TruthRows
@@ -67,7 +69,8 @@ def test_kaplan_meier_equals_the_product_limit_formula() -> None:
         assert km[name].low < expected < km[name].high
     last = np.sort(coarse)[-MIN_AT_RISK]
     plateau = closed_form_km(coarse, opened.purchased, last)
-    assert km[ULTIMATE].estimate == pytest.approx(plateau, abs=1e-12)
+    assert km[LATEST].estimate == pytest.approx(plateau, abs=1e-12)
+    assert np.isnan(km[ULTIMATE].estimate)  # nobody said that no purchase comes later
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,64 @@ def test_long_follow_up_is_not_flagged() -> None:
     assert not rows_of(found, "cvr/truth")
 
 
+def test_rates_before_the_attribution_horizon_are_never_ultimate() -> None:
+    """A tail of weeks, watched for six days: the curve looks flat and is a quarter short."""
+    rng = np.random.default_rng(11)
+    n = 20_000
+    age = rng.uniform(0, 6 * DAY_S, n)
+    slow = rng.uniform(0, 30 * DAY_S, n)
+    delay = np.where(rng.random(n) < 0.7, rng.exponential(3600.0, n), slow)
+    purchased = (rng.random(n) < 0.1) & (delay <= age)
+    opened = Episodes(
+        np.arange(n), np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int8),
+        np.maximum(np.where(purchased, delay, age), 1.0), purchased,
+    )  # fmt: skip
+
+    def by(t_s: float) -> NDArray[np.float64]:
+        return np.asarray(0.7 * -np.expm1(-t_s / 3600.0) + 0.3 * min(t_s / (30 * DAY_S), 1.0))
+
+    found = analyse(SUBJECT, opened, ConversionTruth(np.full(n, 0.1), by, 30 * DAY_S))
+    km, truth, cure = (rows_of(found, f"cvr/{name}") for name in ("km", "truth", "cure"))
+    assert np.isnan([km[ULTIMATE].estimate, km[ULTIMATE].low]).all()
+    assert km[LATEST].low < truth[LATEST].estimate < km[LATEST].high
+    assert km[LATEST].high < truth[ULTIMATE].estimate  # what the old label would have claimed
+    assert np.isfinite(cure[ULTIMATE].estimate)
+    assert np.isnan([cure[ULTIMATE].low, cure[ULTIMATE].high]).all()
+    readable = rows_of(found, "cvr_readable_s")[LATEST].estimate
+    assert 5.8 * DAY_S < readable < 6 * DAY_S
+    assert found.warnings[0].startswith("purchases count for 30 days, but the curve can be read")
+    assert "5.99 days (all)" in found.warnings[0]
+    # the data tell it too, without the horizon
+    blind = analyse(SUBJECT, opened)
+    assert any("has not levelled off" in w for w in blind.warnings if w.startswith("all:"))
+    assert np.isnan(rows_of(blind, "cvr/cure")[ULTIMATE].low)
+
+
+def test_follow_up_past_the_horizon_has_an_ultimate_curve_and_no_doubt() -> None:
+    opened, truth = waiting(12, 12_000, 0.3, 12 * DAY_S)
+    found = analyse(SUBJECT, opened, replace(truth, horizon_s=10 * DAY_S))
+    km = rows_of(found, "cvr/km")
+    assert km[ULTIMATE].low < 0.3 < km[ULTIMATE].high
+    cure = rows_of(found, "cvr/cure")[ULTIMATE]
+    assert cure.low < 0.3 < cure.high
+    assert not [w for w in found.warnings if w.startswith(("all", "purchases count"))]
+
+
+def test_users_who_come_back_widen_every_interval() -> None:
+    """Episodes of a user share their outcome: ten of them say as much as one."""
+    one, _ = waiting(13, 1500, 0.2, 4 * DAY_S)
+    own = replace(one, user_id=np.arange(1500, dtype=np.int32))
+    ten = Episodes(
+        np.arange(15_000), np.repeat(own.user_id, 10), np.repeat(one.scenario, 10),
+        np.repeat(one.duration_s, 10), np.repeat(one.purchased, 10),
+    )  # fmt: skip
+    few, many = analyse(SUBJECT, own), analyse(SUBJECT, ten)
+    for metric, slice_ in (("cvr/km", "24h"), ("cvr/naive", "24h"), ("cvr/cure", ULTIMATE)):
+        a, b = rows_of(few, metric)[slice_], rows_of(many, metric)[slice_]
+        assert b.estimate == pytest.approx(a.estimate, rel=2e-3)
+        assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.05)
+
+
 def test_impulse_and_tail_are_flagged_as_a_misfit() -> None:
     rng = np.random.default_rng(10)
     n = 15_000
@@ -165,6 +226,7 @@ def test_few_episodes_have_a_naive_rate_and_no_curve() -> None:
     opened, truth = waiting(9, MIN_AT_RISK - 1, 0.5, 3 * DAY_S)
     found = analyse(SUBJECT, opened, truth)
     assert np.isnan([row.estimate for row in rows_of(found, "cvr/km").values()]).all()
+    assert LATEST not in rows_of(found, "cvr/km")
     assert rows_of(found, "cvr/naive")["24h"].estimate > 0
     assert found.curves == []
     assert "all: 29 episodes, at least 30 are needed for a curve" in found.warnings
@@ -178,7 +240,7 @@ def test_everybody_buys_at_once() -> None:
     )  # fmt: skip
     found = analyse(SUBJECT, opened)
     assert rows_of(found, "cvr/naive")["15min"].estimate == 1.0
-    assert rows_of(found, "cvr/km")[ULTIMATE].estimate == 1.0
+    assert rows_of(found, "cvr/km")[LATEST].estimate == 1.0
 
 
 def test_curves_are_increasing_and_come_in_long_form(known: Survival) -> None:
@@ -235,5 +297,6 @@ def test_truth_of_episodes_follows_the_delay_law() -> None:
         0.2 * -np.expm1(-1.0), rel=1e-6
     )
     assert np.isnan(truth.rate(600.0, np.zeros(3, dtype=bool)))
+    assert truth.horizon_s == 7 * DAY_S
     with pytest.raises(ValueError, match="truth has 2 rows"):
         conversion_truth(TruthRows(**{k: v[:2] for k, v in columns.items()}), opened, config)
