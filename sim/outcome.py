@@ -79,7 +79,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     request_id, shown = request_id[order], shown[order]
     chances, drawn = np.empty((N_TARGETS, len(order)), np.float32), np.empty(len(order), DRAWN)
     who = block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)
-    _draw(stage, shown, who, seed, chances, drawn)
+    draw_outcomes(stage, shown, who, seed, chances, drawn)
     column = {name: np.ascontiguousarray(shown[name]) for name in SHOWN.names or ()}
     watch_s = column["watch_s"].astype(np.float32)
     draws = {name: np.ascontiguousarray(drawn[name]) for name in DRAWN.names or ()}
@@ -144,7 +144,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
 
 
 @kernel
-def _draw(
+def draw_outcomes(
     stage: Stage,
     shown: Block,
     patrons: Block,
@@ -152,6 +152,16 @@ def _draw(
     chances: NDArray[np.float32],
     out: Block,
 ) -> None:
+    """Draw what follows from each impression, and note what could have.
+
+    Args:
+        stage: the tick.
+        shown: SHOWN [N]; `session` is a row of `patrons`.
+        patrons: PATRON, whose sessions these are.
+        seed: the world's seed.
+        chances: receives the true probability of each target at the position shown [targets, N].
+        out: DRAWN [N]; receives what is drawn.
+    """
     laws = stage.laws
     for i in range(len(shown)):
         seen, mine, e = shown[i], out[i], shown[i].airing

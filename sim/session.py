@@ -25,7 +25,7 @@ from sim.schema import PAD, Catalogue, Requests, Slate
 from sim.truth import RequestTruth
 from sim.watch import draw_watch_s
 
-LEAVE, RANK, ENTER = 0, 1, 2
+LEAVE, RANK, ENTER, OFFER = 0, 1, 2, 3
 """Kinds of draws of a session."""
 
 STAY, SOCIAL, PAYING, ENTRY_STAY = 0, 1, 2, 3
@@ -52,7 +52,8 @@ VISIT = np.dtype(
     ],
     align=True,
 )
-"""A session under way; `step` counts what it was shown, page by page or room by room; `refer` is the airing watched last in the swipe, PAD where there is none."""
+"""A session under way. `step` counts the pages or rooms that it was shown; `refer` is the airing
+watched last in the swipe, PAD where there is none."""
 
 SHOWN = np.dtype(
     [
@@ -105,6 +106,21 @@ class Step(NamedTuple):
     n_candidates: NDArray[np.int32]
 
 
+def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) -> Visits:
+    """Return the sessions [N] of a scenario at their start."""
+    settings = scene.config.scenarios[scenario]
+    n = len(sessions)
+    rows = block(
+        VISIT, sessions.user_id, sessions.entry, sessions.moment, sessions.mood,
+        sessions.deadline_s, sessions.start_s, np.zeros(n), np.zeros(n), np.full(n, PAD),
+        np.zeros(n),
+    )  # fmt: skip
+    interest = stage.interests[ATTENTION, scenario, sessions.user_id]
+    shown = settings.max_requests * settings.slate_size
+    seen = np.full((n, shown + 1), PAD, np.int32)
+    return Visits(rows, interest, np.zeros_like(interest), seen)
+
+
 class Walk:
     """Runs sessions of one tick through a ranker.
 
@@ -125,20 +141,6 @@ class Walk:
         self.ranker = ranker
         self.seed = seed
 
-    def visits(self, sessions: Sessions, scenario: int) -> Visits:
-        """Return the sessions [N] of a scenario at their start."""
-        settings = self.scene.config.scenarios[scenario]
-        n = len(sessions)
-        rows = block(
-            VISIT, sessions.user_id, sessions.entry, sessions.moment, sessions.mood,
-            sessions.deadline_s, sessions.start_s, np.zeros(n), np.zeros(n), np.full(n, PAD),
-            np.zeros(n),
-        )  # fmt: skip
-        interest = self.stage.interests[ATTENTION, scenario, sessions.user_id]
-        shown = settings.max_requests * settings.slate_size
-        seen = np.full((n, shown + 1), PAD, np.int32)
-        return Visits(rows, interest, np.zeros_like(interest), seen)
-
     def ask(
         self,
         sessions: Sessions,
@@ -153,7 +155,7 @@ class Walk:
         row = on_air.rows(scenario, now_s)
         mask = np.empty((len(active), supply.valid.shape[1]), np.bool_)
         n_candidates = np.empty(len(active), np.int32)
-        _open_candidates(
+        open_candidates(
             supply.valid, supply.column_of, on_air.n_rooms, row, active, visits, mask,
             n_candidates,
         )  # fmt: skip
@@ -279,7 +281,7 @@ def write_row(
 
 
 @kernel
-def _open_candidates(
+def open_candidates(
     valid: NDArray[np.bool_],
     column_of: NDArray[np.int32],
     n_rooms: NDArray[np.int64],

@@ -22,7 +22,7 @@ from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
 from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
-from sim.session import SHOWN, Step, Walk
+from sim.session import SHOWN, Step, Walk, begin_visits
 from sim.state import State
 from sim.swipe import enter_rooms, watch_rooms
 from sim.truth import TruthRows
@@ -192,7 +192,8 @@ def _stack(parts: list[Block]) -> Block:
 def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Block]:
     """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
     settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
-    visits, goes_on = walk.visits(sessions, scenario), np.ones(n, np.bool_)
+    visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
+    goes_on = np.ones(n, np.bool_)
     if scenario == SWIPE:
         row = on_air.rows(scenario, sessions.start_s)
         enter_rooms(
