@@ -82,15 +82,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(given)
     except KeyboardInterrupt:
-        _complain("interrupted; the same command goes on from here")
+        goes_on = given[:1] in (["study"], ["simulate"])
+        _complain(
+            f"interrupted; the same command {'goes on from here' if goes_on else 'starts over'}"
+        )
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if _comes_of_interruption(error):
+            return _report_interruption(given)
         if _debugging():
             raise
         return _report_error(error)
+
+
+def _report_interruption(given: list[str]) -> int:
+    keeps_parts = given[:1] in (["study"], ["simulate"])
+    does = "goes on from here" if keeps_parts else "starts over"
+    _complain(f"interrupted; the same command {does}")
+    return 130
+
+
+def _comes_of_interruption(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: libraries turn it into errors of their own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _dispatch(given: list[str]) -> int:
@@ -285,12 +304,16 @@ class _ErrorsInOneLine:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Turn an error into a line and SystemExit."""
+        if _comes_of_interruption(error):
+            raise KeyboardInterrupt
         if isinstance(error, Exception) and not _debugging():
             raise SystemExit(_report_error(error))
 
 
 def _report_error(error: Exception) -> int:
     """Write one line on an error and return the exit code."""
+    from evaluation.blame import TrialError
+    from evaluation.metrics import MetricError
     from evaluation.overrides import HYDRA_ERRORS, one_line
     from evaluation.results import ResultsError
     from evaluation.study_folder import ReportError
@@ -301,17 +324,23 @@ def _report_error(error: Exception) -> int:
     expected = (
         ConfigError,
         LogError,
+        MetricError,
         PolicyError,
         ReportError,
         ResultsError,
+        TrialError,
         OSError,
         *HYDRA_ERRORS,
     )
-    if isinstance(error, expected):
-        _complain(f"error: {one_line(error)}")
+    is_training = any(kind.__name__ == "TrainingError" for kind in type(error).__mro__)
+    line = one_line(error)
+    if isinstance(error, TrialError) and error.ours:
+        _complain(f"error: {line} (not expected; SWIPELAB_DEBUG=1 shows where)")
+        return 1
+    if isinstance(error, expected) or is_training:  # torch is not imported for the sake of one
+        _complain(f"error: {line}")
         return 2
-    kind = type(error).__name__
-    _complain(f"error: {kind}: {one_line(error)} (not expected; SWIPELAB_DEBUG=1 shows where)")
+    _complain(f"error: {type(error).__name__}: {line} (not expected; SWIPELAB_DEBUG=1 shows where)")
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,13 @@ class Deployment:
     impressions: int
 
 
-def deploy(policy: Policy | Privileged, world: World, state: State, days: int) -> Deployment:
+def deploy(
+    policy: Policy | Privileged,
+    world: World,
+    state: State,
+    days: int,
+    on_day: Callable[[int], None] | None = None,
+) -> Deployment:
     """Let a fitted policy serve a twin of `world` greedily.
 
     Args:
@@ -34,9 +41,14 @@ def deploy(policy: Policy | Privileged, world: World, state: State, days: int) -
         world: gives config and seed; not altered.
         state: where the twin begins.
         days: days of the deployment.
+        on_day: called with the number of finished days after each.
     """
     twin = World(world.config, world.seed, state)
-    records = list(twin.run(Server(policy, Exploration(kind="greedy")), days))
+    records = []
+    for record in twin.run(Server(policy, Exploration(kind="greedy")), days):
+        records.append(record)
+        if on_day is not None:
+            on_day(len(records))
     shown = Impressions.concat([r.impressions for r in records])
     truth = TruthRows.concat([r.truth for r in records])
     bought = Purchases.concat([r.purchases for r in records])

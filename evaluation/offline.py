@@ -3,8 +3,8 @@
 At each tick the policy first observes what the platform learnt since the previous one (if it is
 `Updatable`), then scores. A query is a shown row that was engaged with (click on a list, effective
 view in the swipe); its streamer is ranked among all rooms on air that the request could have shown.
-Other positives of the same request count as candidates. Probabilities are judged on all shown rows
-against the labels that the log holds, so `purchase` is judged on purchases known by its end.
+Other positives of the same request count as candidates. Probabilities are judged on shown rows, see
+`evaluation.predictions`.
 
 Every policy meets the same queries, and per-query ranks are kept, so comparisons are paired.
 """
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import classification
 from evaluation.intervals import Estimate, clustered_mean, difference, lift
 from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
-from evaluation.results import ALL, Row, Subject
+from evaluation.predictions import Measure, Predictions, classify, predict_tick, scopes
+from evaluation.results import Row, Subject
 from evaluation.sampled import expected_values, sampled_name
 from policies.contract import Policy, Privileged, Probabilistic, Updatable, is_privileged
 from sim.rng import philox4x32
-from sim.schema import PAD, SCENARIOS, TARGETS, Requests
+from sim.schema import Requests
 
 if TYPE_CHECKING:
     from sim.log import Log
     from sim.tick import Tick
-    from sim.truth import RequestTruth
+    from sim.truth import RequestTruth, TruthRows
 
 TruthSource = Callable[[Requests], "RequestTruth | None"]
 """Gives the truth about logged requests, or None where it is not to be had."""
@@ -78,22 +78,6 @@ class Queries:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predicted probabilities and labels of all shown rows."""
-
-    targets: tuple[str, ...]
-    """The P targets that the policy predicts."""
-    probability: NDArray[np.float32]
-    """[P, N]."""
-    label: NDArray[np.float32]
-    """[P, N]."""
-    user_id: NDArray[np.int32]
-    """[N]."""
-    scenario: NDArray[np.int8]
-    """[N]."""
-
-
-@dataclass(frozen=True)
 class Judgement:
     """One policy on one log, before any averaging; pickles."""
 
@@ -111,6 +95,7 @@ def judge(
     *,
     fitted_until_s: float,
     truth_for: TruthSource | None = None,
+    truth: TruthRows | None = None,
 ) -> Judgement | None:
     """Replay a held-out log through a fitted policy.
 
@@ -121,6 +106,8 @@ def judge(
         fitted_until_s: `as_of_s` of the log it was fitted on: what was known by then is not
             observed a second time.
         truth_for: source of the truth for a privileged policy.
+        truth: true side of the log (`sim.truth_log.logged_truth`), for purchases that come after
+            its end; without it they are judged on those inside it only.
 
     Returns:
         The judgement; None where the policy is privileged and the truth is not to be had.
@@ -136,19 +123,19 @@ def judge(
         if isinstance(policy, Updatable):
             known = tick.known.take(tick.known.known_s > fitted_until_s)
             bought = tick.purchases.take(tick.purchases.event_s > fitted_until_s)
-            policy.observe(known, bought, tick.now_s)
+            policy.observe(known.read_only, bought.read_only, tick.now_s)
         ranked = _rank_tick(policy, tick, protocol, truth_for)
         if ranked is None:
             return None
         queries.append(ranked)
         if isinstance(policy, Probabilistic):
-            predictions.append(_predict_tick(policy, tick))
-    return Judgement(n_users, _stack_queries(queries), _stack_predictions(predictions))
+            predictions.append(predict_tick(policy, tick, log.as_of_s, truth))
+    return Judgement(n_users, _stack_queries(queries), Predictions.concat(predictions))
 
 
-def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[tuple[str, str], Estimate]:
-    """Return {(metric, scenario): estimate clustered by user} of one judgement."""
-    out: dict[tuple[str, str], Estimate] = {}
+def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, Estimate]:
+    """Return {what: estimate clustered by user} of one judgement."""
+    out: dict[Measure, Estimate] = {}
     queries, users = judgement.queries, judgement.n_users
     values = {"tie_rate": queries.ranks.tied}
     for metric in map(RankMetric.parse, protocol.metrics):
@@ -156,18 +143,18 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[tuple[str
         for m in protocol.sampled_m:
             values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
     for name, value in values.items():
-        for scenario, rows in _scopes(queries.scenario):
-            out[name, scenario] = clustered_mean(value[rows], queries.user_id[rows], users)
+        for scenario, rows in scopes(queries.scenario):
+            out[Measure(name, scenario)] = clustered_mean(value[rows], queries.user_id[rows], users)
     if judgement.predictions is not None:
-        _add_classification(out, judgement.predictions, users)
+        out |= classify(judgement.predictions, users)
     return out
 
 
 def level_rows(subject: Subject, judgement: Judgement, protocol: OfflineProtocol) -> list[Row]:
-    """Return one offline row per metric and scenario."""
+    """Return one row per metric, scenario and slice."""
     return [
-        subject.level(metric, "offline", estimate.interval(), scenario=scenario)
-        for (metric, scenario), estimate in estimates(judgement, protocol).items()
+        subject.level(m.metric, m.kind, estimate.interval(), scenario=m.scenario, slice=m.slice)
+        for m, estimate in estimates(judgement, protocol).items()
     ]
 
 
@@ -178,7 +165,7 @@ def comparison_rows(
     control_judgement: Judgement,
     protocol: OfflineProtocol,
 ) -> list[Row]:
-    """Return the paired difference and relative lift per metric and scenario that both have.
+    """Return the paired difference and relative lift of every number that both have.
 
     Raises:
         MetricError: the two were not judged on the same queries.
@@ -194,12 +181,14 @@ def comparison_rows(
         )
     base = estimates(control_judgement, protocol)
     rows = []
-    for (metric, scenario), treated in estimates(judgement, protocol).items():
-        if (metric, scenario) in base:
-            pair = treated, base[metric, scenario]
+    for m, treated in estimates(judgement, protocol).items():
+        if m in base:
+            pair = treated, base[m]
             gap, gain = difference(*pair).interval(), lift(*pair).interval()
-            rows.append(subject.difference(metric, "offline", gap, control, scenario=scenario))
-            rows.append(subject.lift(metric, "offline", gain, control, scenario=scenario))
+            for number, make in ((gap, subject.difference), (gain, subject.lift)):
+                rows.append(
+                    make(m.metric, m.kind, number, control, scenario=m.scenario, slice=m.slice)
+                )
     return rows
 
 
@@ -256,60 +245,8 @@ def _score(
         truth = None if truth_for is None else truth_for(batch)
         if truth is None:
             return None
-        return cast("Privileged", policy).score_with_truth(batch, truth)
-    return cast("Policy", policy).score(batch)
-
-
-def _predict_tick(policy: Probabilistic, tick: Tick) -> Predictions:
-    requests, rows = tick.slates()
-    shown = tick.shown
-    real = rows != PAD
-    by_target: dict[str, NDArray[np.float32]] = {}
-    for block in requests.blocks(_BLOCK_ROWS):
-        batch = requests.take(block)
-        for target, table in policy.predict(batch).items():
-            if target not in TARGETS:
-                allowed = ", ".join(TARGETS)
-                raise MetricError(f"predicted target {target!r} is unknown; allowed: {allowed}")
-            if table.shape != batch.mask.shape:
-                raise MetricError(
-                    f"predictions of {target!r} have shape {table.shape}; "
-                    f"expected [B, C] = {batch.mask.shape}"
-                )
-            column = by_target.setdefault(target, np.full(len(shown), np.nan, np.float32))
-            column[rows[block][real[block]]] = table[real[block]]
-    targets = tuple(target for target in TARGETS if target in by_target)
-    empty = np.empty((0, len(shown)), dtype=np.float32)
-    return Predictions(
-        targets,
-        np.stack([by_target[t] for t in targets]) if targets else empty,
-        np.stack([shown.target(t) for t in targets]) if targets else empty,
-        shown.user_id,
-        shown.scenario,
-    )
-
-
-def _add_classification(
-    out: dict[tuple[str, str], Estimate], predictions: Predictions, users: int
-) -> None:
-    for index, target in enumerate(predictions.targets):
-        for scenario, rows in _scopes(predictions.scenario):
-            p, y = predictions.probability[index][rows], predictions.label[index][rows]
-            user = predictions.user_id[rows]
-            out[f"logloss/{target}", scenario] = classification.log_loss(p, y, user, users)
-            out[f"pcoc/{target}", scenario] = classification.pcoc(p, y, user, users)
-            if target == "watch":  # a share of the cap, not a class
-                continue
-            out[f"auc/{target}", scenario] = classification.auc(p, y, user, users)
-            grouped = classification.gauc(p, y, user, users)
-            out[f"gauc/{target}", scenario] = grouped.estimate
-            out[f"gauc_dropped_users/{target}", scenario] = grouped.dropped
-
-
-def _scopes(scenario: NDArray[np.int8]) -> list[tuple[str, NDArray[np.bool_]]]:
-    everything = np.ones(len(scenario), dtype=np.bool_)
-    own = [(name, scenario == code) for code, name in enumerate(SCENARIOS)]
-    return [*own, (ALL, everything)]
+        return cast("Privileged", policy).score_with_truth(batch.as_handed(), truth)
+    return cast("Policy", policy).score(batch.as_handed())
 
 
 def _stack_queries(parts: list[Queries]) -> Queries:
@@ -319,20 +256,4 @@ def _stack_queries(parts: list[Queries]) -> Queries:
         np.concatenate([np.empty(0, np.int32), *(p.user_id for p in parts)]),
         np.concatenate([np.empty(0, np.int8), *(p.scenario for p in parts)]),
         Ranks.concat([p.ranks for p in parts]),
-    )
-
-
-def _stack_predictions(parts: list[Predictions]) -> Predictions | None:
-    filled = [p for p in parts if p.targets]
-    if not filled:
-        return None
-    targets = filled[0].targets
-    if any(p.targets != targets for p in filled):
-        raise MetricError("the policy predicts other targets at some ticks than at others")
-    return Predictions(
-        targets,
-        np.concatenate([p.probability for p in filled], axis=1),
-        np.concatenate([p.label for p in filled], axis=1),
-        np.concatenate([p.user_id for p in filled]),
-        np.concatenate([p.scenario for p in filled]),
     )

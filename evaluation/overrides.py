@@ -29,38 +29,57 @@ from policies import registry
 from sim.config import ConfigError
 
 PREFIX = "policy="
+NAMING = ("control=", "logging.policy=")
+"""Other arguments whose value is the name of one policy."""
+
+GROUPS = {"study": ("policy", "experiment"), "simulate": ()}
+"""What can be chosen for a verb beside the keys of its config."""
+
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def with_policies(arguments: Sequence[str], swept: bool) -> list[str]:
-    """Rewrite `policy=...` arguments for Hydra.
+    """Rewrite arguments that name policies for Hydra.
 
     Args:
         arguments: overrides and flags as typed.
         swept: whether a comma separates the jobs of a sweep (`-m`) or the policies of one study.
 
     Returns:
-        The arguments with `module:Class` replaced by the name under which it was added.
+        The arguments with `module:Class` replaced by the name under which it was added, and names
+        that Hydra would take for a number in quotes.
 
     Raises:
         ConfigError: a class does not import, or a policy stands twice in one study.
     """
-    return [
-        PREFIX + _policies(text.removeprefix(PREFIX), swept) if text.startswith(PREFIX) else text
-        for text in arguments
-    ]
+    return [_with_policies(text, swept) for text in arguments]
 
 
-def _policies(value: str, swept: bool) -> str:
+def _with_policies(text: str, swept: bool) -> str:
+    key, equals, value = text.partition("=")
+    key += equals
+    if key not in (PREFIX, *NAMING):
+        return text
     chosen = re.sub(r"[^\s,\[\]()]+:[^\s,\[\]()]+", lambda found: registry.add(found[0]), value)
+    if not re.search(r"[('\"$]", chosen):
+        chosen = re.sub(r"[^\s,\[\]]+", lambda found: _quoted(found[0]), chosen)
     bare = chosen.removeprefix("[").removesuffix("]")
-    if swept or "[" in bare or "(" in bare:
-        return chosen
+    if key != PREFIX or swept or "[" in bare or "(" in bare:
+        return key + chosen
     names = [name.strip() for name in bare.split(",")]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"policy = {value}: {name} stands there twice; allowed: once each")
-    return f"[{','.join(names)}]"
+    return f"{key}[{','.join(names)}]"
+
+
+def _quoted(name: str) -> str:
+    """Quote a name that Hydra would read as a number, a truth value or nothing, such as nan."""
+    try:
+        read = OverridesParser.create().parse_override(f"name={name}").value()
+    except HydraException:
+        return name
+    return name if isinstance(read, str) else f"'{name}'"
 
 
 def jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -129,7 +148,8 @@ def _explained(error: Exception, name: str, overrides: Sequence[str]) -> str:
         except HYDRA_ERRORS:
             return f"{key} is unknown"
         where = f"{parent}.{last}" if parent else last
-        return f"{where} is unknown{_allowed(last, [str(k) for k in section if k != '_target_'])}"
+        options = [*(() if parent else GROUPS.get(name, ())), *map(str, section)]
+        return f"{where} is unknown{_allowed(last, [o for o in options if o != '_target_'])}"
     return one_line(error)
 
 
@@ -138,7 +158,7 @@ def _choices(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
     for text in overrides:
         key, _, value = text.lstrip("+").partition("=")
         for choice in value.strip("[]").split(","):
-            yield key, choice.strip("[] ")
+            yield key, choice.strip("[]'\" ")
 
 
 def _allowed(given: str, options: Iterable[str]) -> str:

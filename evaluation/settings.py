@@ -17,17 +17,19 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from evaluation.folders import require_writable
+from evaluation.overrides import one_line
+from evaluation.publishing import NOT_RESULTS, require_own, require_own_log
 from policies import registry
+from policies.contract import FitContext
 from policies.rank import Exploration
 from sim.config import ConfigError, Objective, WorldConfig, build
+from sim.log import Log
+from sim.schema import DAY_S
 
 MAX_SEED = 2**31 - 1
 MAX_DAYS = 365
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names that are also folder names."""
-
-NOT_RESULTS = ("out", "work", "workers")
-"""Settings that change no result; they stay out of the digest."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class StudySettings:
     """Folder of the results; its place can be written."""
     work: Path
     """Cache from which an interrupted study goes on; its place can be written."""
+    overwrite: bool
+    """Whether a study of other settings in `out` may be replaced."""
     config_yaml: str
     """The whole resolved config, to be stored beside the results."""
 
@@ -114,7 +118,9 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
         if control not in config.policies:
             config.policies[control] = _node("control", control)
     _question(config)
-    logging = _logging(config)
+    objective = _built(config, "objective", Objective)  # before what refers to it, so that an
+    world = _built(config, "world", WorldConfig)  # error names the place where one would set it
+    logging = _logging(config, world)
     policies = {str(key): config.policies[key] for key in config.policies}
     for key, node in policies.items():
         if not NAME.fullmatch(key):
@@ -123,49 +129,66 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
     label = "+".join(policies) if len(policies) <= 4 else f"{len(policies)}policies"
     settings = StudySettings(
         name=name,
-        world=_built(config, "world", WorldConfig),
+        world=world,
         seed=_integer(config, "seed", 0, MAX_SEED),
         days=_integer(config, "days", 2, MAX_DAYS),
         deploy_days=_integer(config, "deploy_days", 1, MAX_DAYS),
         policies={key: _detached(config, f"policies.{key}") for key in policies},
         control=control,
         logging=logging,
-        objective=_built(config, "objective", Objective),
+        objective=objective,
         sampled_m=_integer(config, "sampled_m", 1, 100_000),
         ks=_integers(config, "ks", 1, 1000),
         workers=_integer(config, "workers", 1, 256),
         out=_out(config, Path("outputs") / name, f"{label}-seed{config.seed}", swept),
         work=_path(config, "work"),
+        overwrite=_overwrite(config),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
     require_writable(settings.out, "out")
     require_writable(settings.work, "work")
+    require_own(settings.out, settings.config_yaml, settings.overwrite)
     return settings
 
 
 def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSettings:
     """Check the composed config of a simulation; arguments and errors as in `study_settings`."""
     config = config.copy()
+    _built(config, "objective", Objective)
     world: WorldConfig = _built(config, "world", WorldConfig)
     settings = SimulationSettings(
         world=world,
         seed=_integer(config, "seed", 0, MAX_SEED),
         days=_integer(config, "days", 1, MAX_DAYS),
-        logging=_logging(config),
+        logging=_logging(config, world),
         out=_out(config, Path("outputs/logs"), f"{world.name}-seed{config.seed}", swept),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
     require_writable(settings.out, "out")
+    require_own_log(settings.out)
     return settings
 
 
-def _logging(config: DictConfig) -> LoggingSettings:
-    """Complete `config.logging` by the node of its policy, and check both parts."""
+def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
+    """Complete `config.logging` by the node of its policy, and check both parts.
+
+    Whoever writes the first log meets a platform that has not opened, so it must be content with
+    the empty log; the cheapest way to know is to fit it on that.
+    """
     name = _name(config, "logging.policy")
     with open_dict(config):
         config.logging.arguments = _node("logging.policy", name)
     registry.check_node("logging.arguments", config.logging.arguments)
     exploration: Exploration = _built(config, "logging.exploration", Exploration)
+    policy = build(config.logging.arguments)
+    try:
+        policy.fit(Log.nothing(world.tick_s, DAY_S), FitContext())
+    except Exception as error:  # a plug-in raises what it likes
+        reason = f"{type(error).__name__}: {one_line(error).partition('; allowed:')[0]}"
+        raise ConfigError(
+            f"logging.policy = {name!r}: cannot rank before there is a log ({reason}); allowed: "
+            "a policy whose fit accepts an empty log, such as popularity or random"
+        ) from error
     return LoggingSettings(name, _detached(config, "logging.arguments"), exploration)
 
 
@@ -204,6 +227,18 @@ def _question(config: DictConfig) -> None:
     value = config.get("question")
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"question = {value!r}; allowed: a sentence, or null for the usual one")
+
+
+def _overwrite(config: DictConfig) -> bool:
+    """Return whether `out` may be replaced: always, never, or where it is the folder named."""
+    value = config.get("overwrite")
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(
+            f"overwrite = {value!r}; allowed: true, false, or the one folder that may be replaced"
+        )
+    return bool(config.out == value)
 
 
 def _integer(config: DictConfig, key: str, low: int, high: int) -> int:

@@ -7,36 +7,42 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
+import shutil
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evaluation import offline, online, survival
-from evaluation.environment import environment_record, source_digest
+from evaluation.blame import TrialError, blaming
+from evaluation.environment import environment_record, plug_in_digest, source_digest
 from evaluation.episodes import conversion_truth, episodes
-from evaluation.leaderboard import TABLE
+from evaluation.interruption import end_with_parent, interrupts_held
 from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
+from evaluation.predictions import reference_rows
+from evaluation.progress import POLL_S, StudyProgress, TrialWatch
+from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, require_own
+from evaluation.publishing import TIMINGS as TIMINGS
 from evaluation.results import Kind, Results, Subject
-from evaluation.settings import SimulationSettings, StudySettings
+from evaluation.settings import LoggingSettings, SimulationSettings, StudySettings
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
-from evaluation.trial import STAGE, Trial, TrialPlan, finished, limit_threads, run_trial
-from policies.contract import FitContext
+from evaluation.trial import Trial, TrialPlan, finished, limit_threads, run_trial
+from policies.contract import FitContext, is_privileged
 from policies.rank import Server
 from sim.config import build
-from sim.log import Log
+from sim.log import Log, LogError, read_manifest
 from sim.schema import DAY_S, SWIPE
 from sim.simulate import simulate
 from sim.truth_log import logged_truth
 
-TIMINGS = "timings.json"
-_POLL_S = 0.5
+UNREAD = "unread-"
+"""Begins the digest of a plug-in whose source cannot be read; its work is not kept."""
 
 
 def simulate_log(settings: SimulationSettings) -> Path:
@@ -45,71 +51,110 @@ def simulate_log(settings: SimulationSettings) -> Path:
     An interrupted one is continued; a finished one is left as it is.
 
     Raises:
-        LogError: the folder holds another log or cannot be written.
+        LogError: the folder holds another log, a broken one, or cannot be written.
+        TrialError: the logging policy raises.
     """
-    with _progress() as progress:
-        log = _write_log(settings, settings.out, progress)
-    (settings.out / CONFIG).write_text(settings.config_yaml)
-    return log.folder
+    progress = StudyProgress()
+    with progress.shown(), _advice(settings.out):
+        _write_log(settings, settings.out, progress)
+    draft = settings.out / f".{CONFIG}"
+    draft.write_text(settings.config_yaml)
+    draft.replace(settings.out / CONFIG)
+    return settings.out
 
 
 def run_study(settings: StudySettings) -> Path:
     """Run a study and return its folder.
 
     Finished parts are kept in `settings.work` under a digest of everything that decides them, our
-    source included, so that the same command goes on where it was interrupted.
+    source and that of plug-ins included, so that the same command goes on where it was interrupted.
 
     Raises:
+        ConfigError: `settings.out` holds what is not to be replaced.
         LogError: the cached log is broken.
-        PolicyError: a policy breaks its contract.
+        TrialError: a policy breaks its contract or raises.
     """
     began = time.perf_counter()
-    with _progress() as progress:
-        log_folder = settings.work / "logs" / _log_key(settings)
+    progress = StudyProgress()
+    log_folder = settings.work / "logs" / _log_key(settings)
+    with progress.shown(), _advice(log_folder):
+        _drop_broken(log_folder, progress)
         log = _write_log(settings.simulation, log_folder, progress)
         simulated_s = time.perf_counter() - began
         plans = [_plan(settings, name, log_folder) for name in settings.policies]
         trials = _run_trials(plans, settings.workers, progress)
-        task = progress.add_task("survival analysis", total=1)
+        done = progress.step("survival analysis")
         results, found = _table(settings, plans[0].protocol, trials, log)
-        progress.update(task, completed=1)
-    out = settings.out
-    out.mkdir(parents=True, exist_ok=True)
-    (out / CONFIG).write_text(settings.config_yaml)
-    _write_json(out / ENVIRONMENT, environment_record())
-    _write_json(out / NOTES, {"survival": found.warnings})
-    _write_json(out / WORLD, _world_facts(settings, log))
+        done()
+    require_own(settings.out, settings.config_yaml, settings.overwrite)  # it may have changed
+    draft = new_draft(settings.out)
+    (draft / CONFIG).write_text(settings.config_yaml)
+    _write_json(draft / ENVIRONMENT, environment_record())
+    _write_json(draft / NOTES, {"survival": found.warnings})
+    _write_json(draft / WORLD, _world_facts(settings, log))
+    _write_json(draft / POLICIES, _policy_facts(settings))
     timings = {t.policy: [round(s, 2) for s in (t.fit_s, t.judge_s, t.deploy_s)] for t in trials}
     whole_s = time.perf_counter() - began
     _write_json(
-        out / TIMINGS,
+        draft / TIMINGS,
         {"simulate_s": simulated_s, "study_s": whole_s, "fit_judge_deploy_s": timings},
     )
-    survival.curve_frame(found.curves).to_parquet(out / CURVES, index=False)
-    results.write(out / TABLE)  # last: a folder with a table is a finished study
-    return out
+    survival.curve_frame(found.curves).to_parquet(draft / CURVES, index=False)
+    results.write(hidden_table(draft))
+    with interrupts_held():
+        publish(draft, settings.out)
+    for folder in (log_folder, *(plan.folder for plan in plans)):
+        if UNREAD in folder.name:
+            shutil.rmtree(folder, ignore_errors=True)
+    return settings.out
 
 
-def _write_log(settings: SimulationSettings, folder: Path, progress: Progress) -> Log:
-    task = progress.add_task(f"simulating {settings.days} days", total=settings.days)
+@contextmanager
+def _advice(folder: Path) -> Iterator[None]:
+    """Add to the error of a broken log what to do about it."""
+    try:
+        yield
+    except LogError as error:
+        text = str(error).removesuffix("; write the log again")
+        if any(words in text for words in ("another folder", "the same", "writ")):
+            raise  # it says what to do itself, or no file is to blame
+        raise LogError(f"{text}; delete {folder} and run the same command") from error
 
-    def on_day(day: int, impressions: int) -> None:
-        text = f"simulating, {impressions:,} impressions"
-        progress.update(task, completed=day + 1, description=text)
 
-    policy = build(settings.logging.policy).fit(
-        Log.nothing(settings.world.tick_s, DAY_S), FitContext()
-    )
-    log = simulate(
-        settings.world,
-        settings.seed,
-        Server(policy, settings.logging.exploration),
-        settings.days,
-        folder,
-        ranker_name=repr((settings.logging.policy, settings.logging.exploration)),
-        on_day=on_day,
-    )
-    progress.update(task, completed=settings.days)
+def _drop_broken(folder: Path, progress: StudyProgress) -> None:
+    """Remove a cached log that is complete but damaged: the same one is simulated again.
+
+    An incomplete one may be in the hands of another process and is left alone.
+    """
+    try:
+        manifest = read_manifest(folder)
+        if manifest["days_written"] < manifest["days"]:
+            return
+    except (LogError, KeyError):
+        return
+    try:
+        Log.open(folder)
+    except LogError as error:
+        progress.say(f"{str(error).partition(';')[0]}; simulating it again")
+        shutil.rmtree(folder)
+
+
+def _write_log(settings: SimulationSettings, folder: Path, progress: StudyProgress) -> Log:
+    logging = settings.logging
+    policy = build(logging.policy, "logging.arguments")
+    watch = progress.simulation(settings.days)
+    with blaming(logging.name, "writing the log", policy):
+        policy.fit(Log.nothing(settings.world.tick_s, DAY_S), FitContext())
+        log = simulate(
+            settings.world,
+            settings.seed,
+            Server(policy, logging.exploration),
+            settings.days,
+            folder,
+            ranker_name=_logging_key(logging),
+            on_day=watch,
+        )
+    watch.end()
     return log
 
 
@@ -117,7 +162,9 @@ def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
     metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in settings.ks]
     protocol = OfflineProtocol((*metrics, "mrr", "query_auc"), (settings.sampled_m,))
     node = settings.policies[name]
-    key = _digest(_log_key(settings), name, repr(node), settings.deploy_days, repr(protocol))
+    code = _code(node)
+    unread = UNREAD if code.startswith(UNREAD) else ""
+    key = _digest(_log_key(settings), name, repr(node), code, settings.deploy_days, repr(protocol))
     return TrialPlan(
         policy=name,
         node=node,
@@ -126,63 +173,50 @@ def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
         days=settings.days,
         deploy_days=settings.deploy_days,
         log=log_folder,
-        folder=settings.work / "trials" / f"{name}-{key}",
+        folder=settings.work / "trials" / f"{name}-{unread}{key}",
         protocol=protocol,
     )
 
 
-def _run_trials(plans: list[TrialPlan], workers: int, progress: Progress) -> list[Trial]:
+def _run_trials(plans: list[TrialPlan], workers: int, progress: StudyProgress) -> list[Trial]:
     """Run the trials, `workers` at a time, and show what each is doing."""
-    tasks = {p.policy: progress.add_task(f"{p.policy}: waiting", total=1) for p in plans}
-
-    def watch() -> None:
-        for plan in plans:
-            stage = plan.folder / STAGE
-            text = stage.read_text() if stage.exists() else "waiting"
-            done = finished_file(plan)
-            progress.update(
-                tasks[plan.policy], description=f"{plan.policy}: {text}", completed=int(done)
-            )
-
+    watch = progress.trials(plans)
     if workers == 1:
-        trials = []
-        for plan in plans:
-            progress.update(tasks[plan.policy], description=f"{plan.policy}: running")
-            trials.append(run_trial(plan))
-            watch()
-        return trials
+        with watch.polling():
+            return [run_trial(plan) for plan in plans]
     missing = [plan for plan in plans if finished(plan.folder) is None]
     if missing:
         _in_processes(missing, workers, watch)
-    watch()
+    watch.look()
     return [run_trial(plan) for plan in plans]
 
 
-def finished_file(plan: TrialPlan) -> bool:
-    """Return whether the trial's stage says that it is done."""
-    stage = plan.folder / STAGE
-    return stage.exists() and stage.read_text() == "done"
-
-
-def _in_processes(plans: list[TrialPlan], workers: int, watch: Callable[[], None]) -> None:
+def _in_processes(plans: list[TrialPlan], workers: int, watch: TrialWatch) -> None:
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(plans)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
     try:
-        waiting = {pool.submit(_run_quietly, plan) for plan in plans}
+        with interrupts_held():  # the pool starts its processes here
+            waiting = {pool.submit(_run_quietly, plan) for plan in plans}
         while waiting:
             done, waiting = concurrent.futures.wait(
-                waiting, _POLL_S, concurrent.futures.FIRST_COMPLETED
+                waiting, POLL_S, concurrent.futures.FIRST_COMPLETED
             )
-            watch()
+            watch.look()
             for future in done:
                 future.result()
+    except BrokenProcessPool as error:
+        raise TrialError(
+            "a worker process ended without a word, perhaps for lack of memory; finished policies "
+            f"are kept; allowed: fewer workers than {workers}, or a smaller world"
+        ) from error
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        with interrupts_held():  # a second Ctrl-C must not leave processes behind
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown()
 
@@ -192,8 +226,7 @@ def _run_quietly(plan: TrialPlan) -> None:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; a worker should just end, the parent says so
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     limit_threads()
 
@@ -223,6 +256,9 @@ def _table(
             results.extend(online.level_rows(subject, own, kind))
             if not is_control:
                 results.extend(online.comparison_rows(subject, own, settings.control, other, kind))
+    held_out = log.between((settings.days - 1) * DAY_S, log.end_s)
+    world = Subject(settings.name, settings.seed, "")
+    results.extend(reference_rows(world, held_out, log.catalogue().n_users))
     waiting = episodes(log.impressions(), log.as_of_s)
     truth = conversion_truth(logged_truth(log), waiting, settings.world.delay)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)
@@ -251,9 +287,30 @@ def _world_facts(settings: StudySettings, log: Log) -> dict[str, str]:
     }
 
 
+def _policy_facts(settings: StudySettings) -> dict[str, dict[str, object]]:
+    """Return {policy: whether it reads the truth, and its class}."""
+    return {
+        name: {"privileged": is_privileged(build(node)), "target": str(node["_target_"])}
+        for name, node in settings.policies.items()
+    }
+
+
 def _log_key(settings: StudySettings) -> str:
-    logging = (settings.logging.policy, settings.logging.exploration)
-    return _digest(settings.world, settings.seed, settings.days, logging, source_digest())
+    code = _code(settings.logging.policy)
+    unread = UNREAD if code.startswith(UNREAD) else ""
+    logging = (settings.logging.policy, settings.logging.exploration, code)
+    key = _digest(settings.world, settings.seed, settings.days, logging, source_digest())
+    return f"{unread}{key}"
+
+
+def _logging_key(logging: LoggingSettings) -> str:
+    """Say which logging policy this is, its source included: part of the log's identity."""
+    return repr((logging.policy, logging.exploration, _code(logging.policy), source_digest()))
+
+
+def _code(node: Mapping[str, Any]) -> str:
+    """Return a digest of a plug-in's source; one that never comes again where it is unreadable."""
+    return plug_in_digest(node) or f"{UNREAD}{uuid.uuid4()}"
 
 
 def _digest(*parts: object) -> str:
@@ -262,12 +319,3 @@ def _digest(*parts: object) -> str:
 
 def _write_json(path: Path, record: object) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show bars on a terminal, and nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<34}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield progress

@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.blame import TrialError, blaming
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
 from evaluation.offline import Judgement, OfflineProtocol, judge
 from policies.contract import FitContext, is_privileged
+from policies.trespass import watched
 from sim.config import WorldConfig, build
 from sim.log import Log
 from sim.log_writer import state_path
 from sim.schema import DAY_S
 from sim.state import State
+from sim.truth_log import logged_truth
 from sim.world import World
 
+TRAINING, JUDGING, DEPLOYING, DONE = "training", "judging", "deploying", "done"
 RESULT = "trial.pickle"
-STAGE = "stage"
+STAGES = "stages"
+"""File to which a trial appends what it does, one line `stage share` at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def run_trial(plan: TrialPlan) -> Trial:
 
     Raises:
         ConfigError: the policy cannot be built.
-        PolicyError: the policy breaks its contract.
+        LogError: the log is broken.
+        TrialError: the policy breaks its contract or raises.
     """
     done = finished(plan.folder)
     if done is not None:
@@ -74,32 +80,48 @@ def run_trial(plan: TrialPlan) -> Trial:
     log = Log.open(plan.log)
     held_out_s = (plan.days - 1) * DAY_S
     world = World(plan.world, plan.seed)
-    policy = build(plan.node)
+    policy = build(plan.node, f"policies.{plan.policy}")
     clock = [time.perf_counter()]
+    (plan.folder / STAGES).unlink(missing_ok=True)
 
-    note_stage(plan.folder, "training")
+    note_stage(plan.folder, TRAINING)
     checkpoints = plan.folder / "fit"
     checkpoints.mkdir(exist_ok=True)
-    policy.fit(log.as_of(held_out_s), FitContext(seed=plan.seed, folder=checkpoints))
+    trespasses: list[str] = []
+    with blaming(plan.policy, "fitting", policy), watched(trespasses):
+        policy.fit(log.as_of(held_out_s), FitContext(seed=plan.seed, folder=checkpoints))
+    if trespasses and not is_privileged(policy):
+        raise TrialError(
+            f"policy {plan.policy}: while fitting: {trespasses[0]}; allowed: the log it is given"
+        )
     clock.append(time.perf_counter())
 
-    note_stage(plan.folder, "judging")
+    note_stage(plan.folder, JUDGING)
     truth_for = None
     if is_privileged(policy):
         last_day = State.load(plan.log / state_path(plan.days - 1))
         truth_for = Hindsight(world, last_day, log).open().truth_for
-    judgement = judge(
-        policy,
-        log.between(held_out_s, log.end_s),
-        plan.protocol,
-        fitted_until_s=held_out_s,
-        truth_for=truth_for,
-    )
+    with blaming(plan.policy, "predicting", policy):
+        judgement = judge(
+            policy,
+            log.between(held_out_s, log.end_s),
+            plan.protocol,
+            fitted_until_s=held_out_s,
+            truth_for=truth_for,
+            truth=logged_truth(log.between(held_out_s, log.end_s)),
+        )
     clock.append(time.perf_counter())
 
-    note_stage(plan.folder, "deployed")
+    note_stage(plan.folder, DEPLOYING)
     state = State.load(plan.log / state_path(plan.days))
-    deployment = deploy(policy, world, state, plan.deploy_days)
+    with blaming(plan.policy, "ranking", policy):
+        deployment = deploy(
+            policy,
+            world,
+            state,
+            plan.deploy_days,
+            on_day=lambda day: note_stage(plan.folder, DEPLOYING, day / plan.deploy_days),
+        )
     clock.append(time.perf_counter())
 
     spans = [b - a for a, b in itertools.pairwise(clock)]
@@ -110,7 +132,7 @@ def run_trial(plan: TrialPlan) -> Trial:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(plan.folder / RESULT)
-    note_stage(plan.folder, "done")
+    note_stage(plan.folder, DONE)
     return trial
 
 
@@ -124,9 +146,15 @@ def finished(folder: Path) -> Trial | None:
     return trial if isinstance(trial, Trial) else None
 
 
-def note_stage(folder: Path, stage: str) -> None:
-    """Tell whoever watches the folder what the trial is doing."""
-    (folder / STAGE).write_text(stage)
+def finished_file(plan: TrialPlan) -> bool:
+    """Return whether the trial has left its result, without reading it."""
+    return (plan.folder / RESULT).exists()
+
+
+def note_stage(folder: Path, stage: str, share: float = 0.0) -> None:
+    """Tell whoever watches the folder what the trial is doing, and which share of it is done."""
+    with (folder / STAGES).open("a") as file:
+        file.write(f"{stage} {share:.3f}\n")
 
 
 def limit_threads() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.contract import FitContext, Persistent, Policy, Retriever, Updatable
-from sim.config import ConfigError, require
+from sim.config import ConfigError, require_int
 from sim.schema import Bools, Floats, Impressions, Ints, Purchases, Requests
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Cascade:
         n_retrieved: candidates that reach the ranker, at least 1.
 
     Raises:
-        ConfigError: `retriever` has no vectors, or `n_retrieved` is below 1.
+        ConfigError: `retriever` has no vectors, `ranker` is no policy, or `n_retrieved` is below 1.
     """
 
     def __init__(self, retriever: RetrievalPolicy, ranker: Policy, n_retrieved: int) -> None:
@@ -43,12 +44,16 @@ class Cascade:
         if not isinstance(retriever, Retriever):
             raise ConfigError(
                 f"Cascade.retriever = {type(retriever).__name__}; allowed: a policy with "
-                "user_vectors and streamer_vectors"
+                "user_vectors and streamer_vectors, such as policies.sass.SASS"
+            )
+        if not isinstance(ranker, Policy):
+            raise ConfigError(
+                f"Cascade.ranker = {type(ranker).__name__}; allowed: a policy with fit and score"
             )
         self.retriever = retriever
         self.ranker = ranker
         self.n_retrieved = n_retrieved
-        require(self, "n_retrieved", 1, 2**31 - 1)
+        require_int(self, "n_retrieved", 1, 2**31 - 1)
 
     def fit(self, log: Log, context: FitContext) -> Self:
         """Fit both stages on the same log, in sub-folders of the context's folder."""
@@ -62,18 +67,22 @@ class Cascade:
 
     def score(self, requests: Requests) -> NDArray[np.float64]:
         """Return scores, float64 [B, C]: the ranker's for retrieved candidates, lower elsewhere."""
+        if requests.mask.size == 0:
+            return np.zeros(requests.mask.shape)
         near = np.matmul(
             self.retriever.streamer_vectors(requests),
             self.retriever.user_vectors(requests)[:, :, None],
         )[:, :, 0].astype(np.float64)
         columns = retrieved(near, requests.mask, requests.candidate_id, self.n_retrieved)
-        short = requests.reorder(columns)
-        ranked = self.ranker.score(short)
-        lowest = np.where(short.mask, ranked, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        short = np.zeros(requests.mask.shape, np.bool_)
+        np.put_along_axis(short, columns, True, axis=1)
+        short &= requests.mask
+        # by mask, not by columns: the lists stay shared, and what is kept per list can be used
+        ranked = self.ranker.score(replace(requests, mask=short))
+        lowest = np.where(short, ranked, np.inf).min(axis=1, initial=np.inf, keepdims=True)
         lowest = np.where(np.isfinite(lowest), lowest, 0.0)
-        scores = lowest - np.maximum(1.0, np.abs(lowest)) * (1.0 + _fall(near, requests.mask))
-        np.put_along_axis(scores, columns, np.where(short.mask, ranked, 0.0), axis=1)
-        return np.asarray(scores)
+        below = lowest - np.maximum(1.0, np.abs(lowest)) * (1.0 + _fall(near, requests.mask))
+        return np.where(short, ranked, below).astype(np.float64)
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Forward events to the stages that follow the stream."""

@@ -19,9 +19,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from policies import checks_scores, checks_state
+from policies import checks_reach, checks_scores, checks_state
 from policies.checks_stage import Blocked, Failure, Stage, Subject, planted_stage
-from policies.contract import Persistent, Probabilistic, Retriever, Updatable, is_privileged
+from policies.contract import (
+    Persistent,
+    Positional,
+    Probabilistic,
+    Retriever,
+    Updatable,
+    is_privileged,
+)
 
 __all__ = ["CHECKS", "Check", "CheckError", "Failure", "check_policy", "policy_checks"]
 
@@ -55,10 +62,10 @@ CHECKS = (
     Check("fit_returns_self", checks_state.fit_returns_self, privileged=True),
     Check("arguments_survive", checks_state.arguments_survive, privileged=True),
     Check("log_untouched", checks_state.log_untouched, privileged=True),
+    Check("requests_untouched", checks_scores.requests_untouched),
     Check("score_shape", checks_scores.score_shape),
     Check("score_repeats", checks_scores.score_repeats),
     Check("same_seed_same_policy", checks_scores.same_seed_same_policy),
-    Check("requests_untouched", checks_scores.requests_untouched),
     Check("candidate_order", checks_scores.candidate_order),
     Check("masked_cells", checks_scores.masked_cells),
     Check("padding", checks_scores.padding),
@@ -68,14 +75,23 @@ CHECKS = (
     Check("single_candidate", checks_scores.single_candidate),
     Check("all_masked", checks_scores.all_masked),
     Check("probabilities", checks_scores.probabilities, Probabilistic),
+    Check("positions", checks_scores.positions, Positional),
     Check("inner_product", checks_scores.inner_product, Retriever),
     Check("follows_events", checks_state.follows_events, Updatable),
     Check("early_events", checks_state.early_events, Updatable),
     Check("survives_restart", checks_state.survives_restart, Persistent),
-    Check("no_future", checks_state.no_future),
-    Check("no_latent_state", checks_state.no_latent_state),
+    Check("no_future", checks_reach.no_future),
+    Check("no_latent_state", checks_reach.no_latent_state),
 )
 """The suite, in the order in which it runs."""
+
+_FREE = ("no_latent_state",)
+_NEED_SCORES = frozenset(
+    check.id
+    for check in CHECKS[[c.id for c in CHECKS].index("score_shape") + 1 :]
+    if check.id not in _FREE
+)
+"""Checks that can be judged only where `score` works on ordinary requests."""
 
 
 def check_policy(
@@ -150,6 +166,8 @@ def policy_checks(
 
 def _run(check: Check, subject: Subject, declared: Mapping[str, str]) -> None:
     """Run one check; a declared failure is silent, and must happen."""
+    if check.id in _NEED_SCORES and "score_shape" not in declared:
+        _ = subject.scores  # or it is blocked: one fault is reported once
     if check.id not in declared:
         check.run(subject)
         return

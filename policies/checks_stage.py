@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import json
 import shutil
 import tempfile
 import traceback
@@ -25,10 +26,11 @@ from numpy.typing import NDArray
 from policies.contract import FitContext, Policy
 from policies.heuristics import Random, Recency
 from policies.rank import Exploration, Server
+from policies.trespass import watched
 from sim.config import WorldConfig, build
-from sim.log import Log
+from sim.log import MANIFEST, Log
 from sim.log_writer import LogIdentity, LogWriter
-from sim.schema import DAY_S, PAD, Catalogue, Impressions, Purchases, Requests, Supply
+from sim.schema import DAY_S, Impressions, Purchases, Requests
 from sim.world import World
 
 TOLERANCE = 1e-5
@@ -36,6 +38,9 @@ TOLERANCE = 1e-5
 the largest score (at least 0.01)."""
 
 SEED = 20_240_229
+
+READ_ONLY = "read-only"
+"""What numpy says of a write into a record that was handed out."""
 
 
 class Failure(AssertionError):
@@ -66,7 +71,7 @@ class Stage:
     log: Log
     """Known at `now_s`."""
     twin: Log
-    """Known at `now_s` in a world whose later events are all different."""
+    """Known at `now_s` in a world whose later events are all different; its folder has no truth."""
     now_s: float
     requests: Requests
     """Requests of all scenarios after `now_s`, against every room on air."""
@@ -97,6 +102,8 @@ class Subject:
         """The stage's requests, never handed to the policy."""
         self.records = {name: table.copy() for name, table in records(stage.log).items()}
         """The log's arrays before any fit."""
+        self.trespasses: list[str] = []
+        """What fits opened and imported that no policy should."""
         self._done: dict[str, Any] = {}
 
     def new(self) -> Any:
@@ -136,7 +143,7 @@ class Subject:
         fitted, requests = self.fitted, self.stage.requests
         try:
             scores = self._once("scores", lambda: checked_scores(fitted, requests, "any", ""))
-        except Failure as error:
+        except (Failure, Blocked) as error:
             raise Blocked("score fails: see score_shape") from error
         return scores  # type: ignore[no-any-return]
 
@@ -156,11 +163,12 @@ class Subject:
 
     def _fit(self, log: Log) -> tuple[Any, Any]:
         policy = self.new()
-        returned = attempt(
-            lambda: policy.fit(log, FitContext(seed=SEED)),
-            "fit(log, context) to work on a small log",
-            "iterate log.ticks(): observe tick.known, learn from tick.slates() and tick.shown",
-        )
+        with watched(self.trespasses):
+            returned = attempt(
+                lambda: policy.fit(log, FitContext(seed=SEED)),
+                "fit(log, context) to work on a small log",
+                "iterate log.ticks(): observe tick.known, learn from tick.slates() and tick.shown",
+            )
         return policy, returned
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -180,6 +188,8 @@ def attempt(call: Callable[[], Any], expected: str, fix: str) -> Any:
     try:
         return call()
     except Exception as error:
+        if READ_ONLY in str(error):
+            fix = "copy before writing; slicing and np.asarray do not copy"
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error).splitlines()[0] if str(error) else ""
         where = f"{Path(frame.filename).name}:{frame.lineno}"
@@ -199,10 +209,16 @@ def checked_scores(
 
     Raises:
         Failure: an error, a wrong shape or type, or an unmasked score that is not finite.
+        Blocked: it writes into the requests.
     """
     shape = requests.mask.shape
     expected = f"score to return real numbers [B, C] = {shape} for {situation}"
-    scores = attempt(lambda: policy.score(requests), expected, fix)
+    try:
+        scores = attempt(lambda: policy.score(requests.as_handed()), expected, fix)
+    except Failure as error:
+        if READ_ONLY in error.got:
+            raise Blocked("score writes: see requests_untouched") from error
+        raise
     if not isinstance(scores, np.ndarray):
         raise Failure(expected, f"a {type(scores).__name__}", "return a numpy array")
     if scores.dtype.kind not in "fiu":
@@ -259,68 +275,6 @@ def records(log: Log) -> dict[str, NDArray[Any]]:
     return {f"{part}.{n}": t for part, record in parts.items() for n, t in arrays(record).items()}
 
 
-def spread(requests: Requests) -> Requests:
-    """Return the same requests with a supply row for each, so that single cells can be altered."""
-    n_requests, n_candidates = requests.mask.shape
-    return requests.reorder(np.broadcast_to(np.arange(n_candidates), (n_requests, n_candidates)))
-
-
-def with_padding(requests: Requests, n: int) -> Requests:
-    """Return the same requests with `n` more columns that hold no candidate."""
-
-    def widen(table: NDArray[Any]) -> NDArray[Any]:
-        return np.pad(table, ((0, 0), (0, n)), constant_values=PAD)
-
-    supply = Supply(**{f.name: widen(getattr(requests.supply, f.name)) for f in fields(Supply)})
-    mask = np.pad(requests.mask, ((0, 0), (0, n)), constant_values=False)
-    return replace(requests, supply=supply, mask=mask)
-
-
-def without_masked(requests: Requests) -> Requests:
-    """Return the same requests with masked cells emptied, as if nobody were on air there."""
-    own = spread(requests)
-    supply = Supply(
-        **{
-            f.name: np.where(own.mask, getattr(own.supply, f.name), PAD).astype(
-                getattr(own.supply, f.name).dtype
-            )
-            for f in fields(Supply)
-        }
-    )
-    return replace(own, supply=supply)
-
-
-def with_newcomers(requests: Requests) -> Requests:
-    """Return the requests as made by new users, with a new streamer and product in every slate.
-
-    The first unmasked candidate of each request and every refer become new; the catalogue grows
-    by one entity of each kind per request.
-    """
-    own, n = spread(requests), len(requests)
-    known, new = own.catalogue, np.arange(n)
-
-    def grown(table: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate([table, table[new % len(table)]])
-
-    catalogue = Catalogue(**{f.name: grown(getattr(known, f.name)) for f in fields(Catalogue)})
-    streamer = (known.n_streamers + new).astype(np.int32)
-    product = (known.n_products + new).astype(np.int32)
-    owner = catalogue.product_streamer_id.copy()
-    owner[product] = streamer
-    column = own.mask.argmax(axis=1)
-    tables = {f.name: getattr(own.supply, f.name).copy() for f in fields(Supply)}
-    tables["streamer_id"][new, column] = streamer
-    tables["product_id"][new, column] = product
-    tables["room_id"][new, column] = int(own.supply.room_id.max(initial=0)) + 1 + new
-    return replace(
-        own,
-        user_id=(known.n_users + new).astype(np.int32),
-        refer_id=np.where(own.refer_id == PAD, PAD, streamer[::-1]).astype(np.int32),
-        supply=Supply(**tables),
-        catalogue=replace(catalogue, product_streamer_id=owner),
-    )
-
-
 @functools.cache
 def planted_stage() -> Stage:
     """Return the stage that all checks share, from the `tiny` world; made once per process.
@@ -338,6 +292,7 @@ def planted_stage() -> Stage:
         writer.write(next(fork.run(Server(ranker, Exploration()), 1)), fork.state)
         logs.append(Log.open(_folder() / name))
     whole, twin = logs
+    _without_truth(_folder() / "twin")
     ticks = list(whole.between(DAY_S, 2 * DAY_S).ticks())
     evening, _, _ = ticks[-1].requests()
     return Stage(
@@ -353,6 +308,14 @@ def planted_stage() -> Stage:
 
 def _identity(name: str, world: World) -> LogIdentity:
     return LogIdentity(name, world.config.name, SEED, 2, world.config.tick_s)
+
+
+def _without_truth(folder: Path) -> None:
+    """Remove the true side of a log, so that it is a log like any other that has none."""
+    shutil.rmtree(folder / "truth")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    files_ = {name: n for name, n in manifest["files"].items() if not name.startswith("truth/")}
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files_}))
 
 
 class _Oldest(Recency):

@@ -56,7 +56,7 @@ class Batch:
     pair: Tensor
     """float32 [n, P]."""
     position: Tensor
-    """int32 [n], rank in the slate from 0; known in training only."""
+    """int32 [n], rank in the slate from 0."""
     labels: Tensor
     """float32 [n, T] in the order of `sim.schema.TARGETS`."""
     scenario: Tensor

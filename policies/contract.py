@@ -1,6 +1,7 @@
 """The whole plug-in contract: a policy has `fit` and `score`; everything else is optional.
 
-A policy never sees latent state: it receives `sim.log.Log` and `sim.schema.Requests` only. The one
+A policy never sees latent state: it receives `sim.log.Log` and `sim.schema.Requests` only, whose
+arrays are read-only; the supply of its requests lists what is on air at their moments. The one
 exception is a policy that declares `privileged = True` (the oracle); `policies.rank.Server` then
 calls `score_with_truth`. Top-k, ties, masking, exploration and propensities are not a policy's
 business: see `policies.rank`.
@@ -50,7 +51,21 @@ class Probabilistic(Protocol):
     """Optional: predicts probabilities."""
 
     def predict(self, requests: Requests) -> dict[str, NDArray[np.floating]]:
-        """Return {target: probability [B, C]} for some of `sim.schema.TARGETS`."""
+        """Return {target: probability [B, C]} for some of `sim.schema.TARGETS`.
+
+        What follows if the candidate is shown at the top of the slate. These probabilities are
+        judged on what was shown there, those of `Positional` on everything shown.
+        """
+
+
+@runtime_checkable
+class Positional(Probabilistic, Protocol):
+    """Optional: predicts what follows at any place of the slate; lower places are seen less."""
+
+    def predict_at(
+        self, requests: Requests, position: NDArray[np.int32]
+    ) -> dict[str, NDArray[np.floating]]:
+        """Return as `predict`, for candidates at `position` [B, C], 0 at the top."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from policies.multitask import MultiTaskPolicy
 from policies.neural import EncoderConfig
 from policies.target_graph import TargetGraph
 from policies.trainer import Trainer
+from sim.config import MAX_WIDTH, require_bool, require_int, require_widths
 
 
 class DBMTLNetwork(nn.Module):
@@ -92,7 +93,8 @@ class DBMTL(MultiTaskPolicy):
         trainer: the training loop.
 
     Raises:
-        ConfigError: the graph has an unknown name or a cycle, or weights do not fit its targets.
+        ConfigError: the graph has an unknown name or a cycle, weights do not fit its targets,
+            or a width is none.
     """
 
     def __init__(
@@ -116,6 +118,10 @@ class DBMTL(MultiTaskPolicy):
         self.bottom = bottom
         self.towers = towers
         self.relation = relation
+        require_bool(self, "refer")
+        require_widths(self, "bottom")
+        require_widths(self, "towers")
+        require_int(self, "relation", 1, MAX_WIDTH)
 
     @property
     def targets(self) -> tuple[str, ...]:

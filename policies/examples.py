@@ -129,10 +129,8 @@ def replay(log: Log, store: FeatureStore) -> Examples:
         sides["moment"].add(store.moment(requests))
         sides["streamer"].add(_streamers(store, requests, cells, of))
         category = plus_one(requests.catalogue.streamer_category, shown.streamer_id)
-        listings = Listings(requests.supply)
-        listings.index(requests)
         own: dict[str, NDArray[np.generic]] = {
-            "pair": store.pair(requests, cells, category, listings),
+            "pair": store.pair(requests, cells, category, Listings(requests.supply)),
             "request": of.astype(np.int64) + n_requests,
             "position": shown.position.astype(np.int32),
             "labels": np.stack([shown.target(name) for name in TARGETS], axis=1),

@@ -183,7 +183,7 @@ class FeatureStore(EventMemory):
             requests: B requests.
             cells: [N], ascending positions in the flattened [B, C].
             category: [N] categories of the cells' streamers plus 1.
-            listings: candidate lists of the batch's supply.
+            listings: candidate lists, as wide as the batch's.
         """
         width = listings.width
         of = cells // max(width, 1)
@@ -213,7 +213,7 @@ class FeatureStore(EventMemory):
         """
         width = listings.width
         n_pairs = max(len(cells), len(requests) * width)
-        if len(listings) * len(self.streamers.sums) > 8 * n_pairs:
+        if len(requests.supply.streamer_id) * len(self.streamers.sums) > 8 * n_pairs:
             user = requests.user_id[cells // max(width, 1)]
             streamer = requests.candidate_id.reshape(-1)[cells]
             out[:] = np.log1p(self.history.lookup(user, streamer))

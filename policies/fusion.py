@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.target_graph import TargetGraph
-from sim.config import Objective
+from sim.config import Objective, require_section
 
 
+@runtime_checkable
 class Fusion(Protocol):
     """Turns probabilities [N, T] into scores [N]; higher is better, monotone in each target."""
 
@@ -31,6 +32,10 @@ class AdditiveFusion:
 
     objective: Objective
     """Weights w_k."""
+
+    def __post_init__(self) -> None:
+        """Check the objective."""
+        require_section(self, "objective", Objective)
 
     def fuse(
         self, probabilities: NDArray[np.float32], targets: Sequence[str]
@@ -54,6 +59,11 @@ class MultiplicativeFusion:
     """Weights w_k, used inside the layers."""
     graph: Mapping[str, Sequence[str]]
     """{child: parents}, see `policies.target_graph`."""
+
+    def __post_init__(self) -> None:
+        """Check objective and graph."""
+        require_section(self, "objective", Objective)
+        TargetGraph.build(self.graph)
 
     def fuse(
         self, probabilities: NDArray[np.float32], targets: Sequence[str]

@@ -21,8 +21,10 @@ from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy
 from policies.serving import TwoSided
 from policies.trainer import Trainer, TrainingRecord
-from sim.config import ConfigError
+from sim.config import ConfigError, require_section
 from sim.schema import TARGETS, Requests
+
+MAX_WEIGHT = 1000.0
 
 
 def logits(network: TwoSided, batch: Batch) -> Tensor:
@@ -105,6 +107,7 @@ class MultiTaskPolicy(NeuralPolicy):
         super().__init__(features, encoder, trainer)
         self.target_weights = target_weights
         self.fusion = fusion
+        require_section(self, "fusion", Fusion)
         check_weights(target_weights, self.targets)
 
     @property
@@ -119,10 +122,21 @@ class MultiTaskPolicy(NeuralPolicy):
         return self.trainer.run(network, task, context, "train")
 
     def predict(self, requests: Requests) -> dict[str, NDArray[np.float32]]:
-        """Return {target: probability float32 [B, C]}, 0 where masked."""
+        """Return {target: probability float32 [B, C] at the top of the slate}, 0 where masked."""
+        return self._probabilities(requests, None)
+
+    def predict_at(
+        self, requests: Requests, position: NDArray[np.int32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return {target: probability float32 [B, C] at `position` [B, C]}, 0 where masked."""
+        return self._probabilities(requests, position)
+
+    def _probabilities(
+        self, requests: Requests, position: NDArray[np.int32] | None
+    ) -> dict[str, NDArray[np.float32]]:
         n_requests, width = requests.mask.shape
         out = np.zeros((len(self.targets), n_requests * width), np.float32)
-        for cells, z in self._fitted().blocks(requests):
+        for cells, z in self._fitted().blocks(requests, position):
             out[:, cells] = _sigmoid(z).T
         return {name: out[k].reshape(n_requests, width) for k, name in enumerate(self.targets)}
 
@@ -136,16 +150,24 @@ class MultiTaskPolicy(NeuralPolicy):
 
 def check_weights(weights: Mapping[str, float], targets: tuple[str, ...]) -> None:
     """Raise `ConfigError` unless there is one non-negative number per target, one positive."""
+    if not isinstance(weights, Mapping) or not weights:
+        raise ConfigError(
+            f"target_weights = {weights!r}; allowed: {{target: weight}} for some of "
+            f"{', '.join(targets or TARGETS)}"
+        )
     if set(weights) != set(targets):
         raise ConfigError(
-            f"target_weights has {', '.join(weights) or 'nothing'}; allowed: one weight for each "
-            f"of {', '.join(targets)}"
+            f"target_weights has {', '.join(map(str, weights))}; allowed: one weight for each of "
+            f"{', '.join(targets or TARGETS)}"
         )
     for name, value in weights.items():
-        if not (isinstance(value, int | float) and 0.0 <= value < float("inf")):
-            raise ConfigError(f"target_weights.{name} = {value!r}; allowed: a number from 0")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0.0 <= value <= MAX_WEIGHT:
+            raise ConfigError(
+                f"target_weights.{name} = {value!r}; allowed: a number in [0, {MAX_WEIGHT:g}]"
+            )
     if not any(weights.values()):
-        raise ConfigError("target_weights are all 0; allowed: at least one above 0")
+        raise ConfigError(f"target_weights = {dict(weights)}; allowed: at least one above 0")
 
 
 def _sigmoid(z: NDArray[np.float32]) -> NDArray[np.float32]:

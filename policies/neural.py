@@ -19,7 +19,7 @@ from policies.features import FeatureStore
 from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
 from policies.trainer import Trainer, TrainingRecord, generator
-from sim.config import require
+from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self, "id_dim", 1, 1024)
-        require(self, "context_dim", 1, 1024)
-        require(self, "min_count", 1, 10**9)
+        require_int(self, "id_dim", 1, 1024)
+        require_int(self, "context_dim", 1, 1024)
+        require_int(self, "min_count", 1, 10**9)
         require(self, "id_dropout", 0.0, 0.99)
 
 
@@ -62,6 +62,9 @@ class NeuralPolicy(ABC):
         encoder: how columns become vectors.
         trainer: the training loop.
 
+    Raises:
+        ConfigError: an argument is not usable.
+
     Attributes:
         network_: the trained network, after `fit` or `load`.
         store_: what is known, fed by `fit` and `observe`.
@@ -73,10 +76,13 @@ class NeuralPolicy(ABC):
     record_: TrainingRecord
 
     def __init__(self, features: FeatureConfig, encoder: EncoderConfig, trainer: Trainer) -> None:
-        """Store the arguments."""
+        """Store and check the arguments."""
         self.features = features
         self.encoder = encoder
         self.trainer = trainer
+        require_section(self, "features", FeatureConfig)
+        require_section(self, "encoder", EncoderConfig)
+        require_section(self, "trainer", Trainer)
 
     @abstractmethod
     def build(self, statistics: Statistics) -> nn.Module:

@@ -156,7 +156,7 @@ class Server:
             if truth is None:
                 raise PolicyError(f"policy {self._name} is privileged: needs `truth`, got None")
             oracle = cast("Privileged", self.policy)
-            scores = oracle.score_with_truth(requests, truth)
+            scores = oracle.score_with_truth(requests.as_handed(), truth)
             return self._choose(scores, requests.mask, slate_size, uniforms)
         policy = cast("Policy", self.policy)
         if len(requests) <= BLOCK_ROWS:
@@ -173,12 +173,12 @@ class Server:
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Forward what became observable until `now_s` (seconds) to an updatable policy."""
         if isinstance(self.policy, Updatable):
-            self.policy.observe(impressions, purchases, now_s)
+            self.policy.observe(impressions.read_only, purchases.read_only, now_s)
 
     def _rank_block(
         self, policy: Policy, block: Requests, slate_size: int, uniforms: Floats
     ) -> Slate:
-        scores = policy.score(block) if len(block) else np.zeros(block.mask.shape)
+        scores = policy.score(block.as_handed()) if len(block) else np.zeros(block.mask.shape)
         return self._choose(scores, block.mask, slate_size, uniforms)
 
     def _choose(self, scores: Floats, mask: Bools, slate_size: int, uniforms: Floats) -> Slate:

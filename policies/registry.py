@@ -19,15 +19,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from sim.config import ConfigError, build
+from sim.config import RESERVED, ConfigError, build
 
 GROUP = "swipelab.policies"
 """Entry point group under which other packages offer policies."""
 
 COMMAND_LINE = "the command line"
 """Origin of a class that was named as `module:Class`."""
-
-RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
 @dataclass(frozen=True)
@@ -209,17 +207,23 @@ def check_node(field: str, node: Any) -> None:
             )
     for key, default in allowed.items():
         if OmegaConf.is_missing(node, key) or (key not in node and default == "???"):
-            raise ConfigError(f"{field}.{key} has no value, and {cls.__name__} needs one")
-    try:
-        policy = build(node)
-    except ConfigError as error:
-        raise ConfigError(f"{field}: {error}") from error
+            raise ConfigError(
+                f"{field}.{key} has no value, and {cls.__name__} needs one{_presets_of(cls)}"
+            )
+    policy = build(node, field)
     lacking = [verb for verb in ("fit", "score") if not callable(getattr(policy, verb, None))]
     if lacking:
         raise ConfigError(
             f"{field}: {cls.__name__} has no {' and no '.join(lacking)}; "
             "allowed: a class with fit(log, context) and score(requests)"
         )
+
+
+def _presets_of(cls: type) -> str:
+    """Name the presets that give every argument of the class, in words; "" where there is none."""
+    target = f"{cls.__module__}.{cls.__qualname__}"
+    found = [name for name in built_in() if node(name).get("_target_") == target]
+    return f"; the preset policy={' or policy='.join(found)} gives all of them" if found else ""
 
 
 def _store(plug_in: PlugIn, content: dict[str, Any]) -> None:

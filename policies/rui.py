@@ -15,6 +15,7 @@ from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig
 from policies.target_graph import TargetGraph
 from policies.trainer import Trainer
+from sim.config import MAX_WIDTH, require_bool, require_int
 
 
 class RUINetwork(nn.Module):
@@ -82,7 +83,8 @@ class RUI3(DBMTL):
         trainer: the training loop.
 
     Raises:
-        ConfigError: the graph has an unknown name or a cycle, or weights do not fit its targets.
+        ConfigError: the graph has an unknown name or a cycle, weights do not fit its targets,
+            or a width is none.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class RUI3(DBMTL):
         )
         self.match_dim = match_dim
         self.bound = bound
+        require_int(self, "match_dim", 1, MAX_WIDTH)
+        require_bool(self, "bound")
 
     def build(self, statistics: Statistics) -> nn.Module:
         """Return an untrained `RUINetwork`."""

@@ -21,7 +21,7 @@ from policies.examples import Examples
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy
 from policies.trainer import Trainer, TrainingRecord
-from sim.config import require
+from sim.config import require, require_int, require_section, require_widths
 from sim.schema import SCENARIOS, TARGETS, Requests
 
 ENGAGE = TARGETS.index("engage")
@@ -268,6 +268,9 @@ class SASS(NeuralPolicy):
         pretrainer: training loop of stage 1.
         trainer: training loop of stage 2; its rows are blocks of up to BLOCK positives.
 
+    Raises:
+        ConfigError: an argument is out of range.
+
     Attributes:
         pretraining_: how stage 1 went; None where it was left out.
     """
@@ -298,9 +301,12 @@ class SASS(NeuralPolicy):
         self.margin = margin
         self.auxiliary = auxiliary
         self.pretrainer = pretrainer
+        require_widths(self, "layers")
+        require_widths(self, "bias")
+        require_section(self, "pretrainer", Trainer)
         require(self, "temperature", 1e-3, 100.0)
-        require(self, "n_anchors", 0, 10**9)
-        require(self, "n_negatives", 1, 1000)
+        require_int(self, "n_anchors", 0, 10**9)
+        require_int(self, "n_negatives", 1, 1000)
         require(self, "margin", 0.0, 100.0)
         require(self, "auxiliary", 0.0, 100.0)
 

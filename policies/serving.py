@@ -39,7 +39,7 @@ class TwoSided(Protocol):
     ) -> Tensor:
         """Return logits [N, T] from request vectors [N, R], room vectors [N, S] and pairs [N, P].
 
-        `position` int32 [N] is known in training only. Without gradients `request` may be
+        `position` int32 [N], None for the top of the slate. Without gradients `request` may be
         overwritten.
         """
 
@@ -56,13 +56,20 @@ class Scorer:
         """Start with nothing cached."""
         self.network = network
         self.store = store
-        self._key: tuple[int, int, int] | None = None
+        self._key: tuple[int, int, int, int] | None = None
         self._listings: Listings | None = None
         self._vectors = torch.zeros(0, 0)
         self._category: NDArray[np.int32] = np.zeros(0, np.int32)
 
-    def blocks(self, requests: Requests) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield (cells, logits): unmasked positions in the flattened [B, C], and [n, T]."""
+    def blocks(
+        self, requests: Requests, position: NDArray[np.int32] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield (cells, logits): unmasked places in the flattened [B, C], and [n, T].
+
+        Args:
+            requests: B requests.
+            position: int32 [B, C], where in the slate each candidate is shown; None: at the top.
+        """
         cells = np.flatnonzero(requests.mask)
         if len(cells) == 0:
             return
@@ -76,13 +83,14 @@ class Scorer:
                 self.store.pair(requests, cells, self._category[room], listings)
             )
             of_rows, room_rows = torch.from_numpy(of), torch.from_numpy(room)
+            place = None if position is None else position.reshape(-1)[cells]
             for lo in range(0, len(cells), BLOCK_PAIRS):
                 part = slice(lo, lo + BLOCK_PAIRS)
                 logits = self.network.join(
                     request.index_select(0, of_rows[part]),
                     self._vectors.index_select(0, room_rows[part]),
                     pair[part],
-                    None,
+                    None if place is None else torch.from_numpy(place[part]),
                 )
                 yield cells[part], logits.numpy()
 
@@ -97,24 +105,24 @@ class Scorer:
         """Return room vectors [B, C, S] of every candidate."""
         listings, listing = self.lists(requests)
         with torch.inference_mode():
-            table = self._vectors.view(len(listings), listings.width, -1)
+            table = self._vectors.view(len(listings), listings.width, self._vectors.shape[1])
             return table[torch.from_numpy(listing)]
 
     def lists(self, requests: Requests) -> tuple[Listings, NDArray[np.int64]]:
-        """Return the listings of the supply and each request's [B], with their vectors computed."""
+        """Return the listings and each request's [B], with their vectors computed."""
         catalogue, store = requests.catalogue, self.store
         store.refresh(catalogue)
-        key = (store.version, catalogue.n_streamers, catalogue.n_products)
+        width = requests.supply.streamer_id.shape[1]
+        key = (store.version, catalogue.n_streamers, catalogue.n_products, width)
         listings = self._listings
-        if listings is None or listings.supply is not requests.supply or key != self._key:
+        if listings is None or key != self._key:
             listings = self._listings = Listings(requests.supply)
             self._key = key
             self._vectors = torch.zeros(0, 0)
             self._category = np.zeros(0, np.int32)
         done = len(listings)
-        listing = listings.index(requests)
-        if len(listings) > done:
-            rows = listings.row[done:]
+        listing, rows, scenario = listings.index(requests)
+        if len(rows):
             supply = requests.supply
             ids = supply.streamer_id[rows].reshape(-1)
             side = store.streamer(
@@ -122,7 +130,7 @@ class Scorer:
                 ids,
                 supply.product_id[rows].reshape(-1),
                 supply.room_start_s[rows].reshape(-1),
-                np.repeat(listings.scenario[done:], listings.width),
+                np.repeat(scenario, width),
             )
             with torch.inference_mode():
                 fresh = self.network.streamer_side(tensors(side))

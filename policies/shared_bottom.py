@@ -16,6 +16,7 @@ from policies.memory import FeatureConfig
 from policies.multitask import MultiTaskPolicy
 from policies.neural import EncoderConfig
 from policies.trainer import Trainer
+from sim.config import require_bool, require_widths
 from sim.schema import TARGETS
 
 
@@ -81,6 +82,9 @@ class SharedBottom(MultiTaskPolicy):
         features: numbers of the feature store.
         encoder: how columns become vectors.
         trainer: the training loop.
+
+    Raises:
+        ConfigError: a name is no target, a weight is negative, or a width is none.
     """
 
     def __init__(
@@ -94,12 +98,16 @@ class SharedBottom(MultiTaskPolicy):
         encoder: EncoderConfig,
         trainer: Trainer,
     ) -> None:
-        """Store the arguments."""
-        self._targets = tuple(name for name in TARGETS if name in target_weights)
+        """Store and check the arguments."""
+        named = target_weights if isinstance(target_weights, Mapping) else {}
+        self._targets = tuple(name for name in TARGETS if name in named)
         super().__init__(target_weights, fusion, features, encoder, trainer)
         self.refer = refer
         self.bottom = bottom
         self.towers = towers
+        require_bool(self, "refer")
+        require_widths(self, "bottom")
+        require_widths(self, "towers")
 
     @property
     def targets(self) -> tuple[str, ...]:

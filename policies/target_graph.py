@@ -37,9 +37,14 @@ class TargetGraph:
             TargetGraphError: the mapping is empty, a name is unknown or repeated, or there is a
                 cycle (which the message spells out).
         """
+        if not isinstance(parents, Mapping) or not parents:
+            raise TargetGraphError(
+                f"graph = {parents!r}; allowed: {{target: [parents]}} with at least one target"
+            )
+        for child, of in parents.items():
+            if not isinstance(of, list | tuple):
+                raise TargetGraphError(f"graph.{child} = {of!r}; allowed: a list of targets")
         named = {child: list(of) for child, of in parents.items()}
-        if not named:
-            raise TargetGraphError("graph = {}; allowed: at least one target")
         for child, of in named.items():
             for name in (child, *of):
                 if name not in TARGETS:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from policies import checkpoint
 from policies.contract import FitContext
-from sim.config import require
+from sim.config import require, require_int
 
 
 class Task(Protocol):
@@ -74,14 +74,14 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self, "epochs", 1, 10_000)
-        require(self, "batch_rows", 1, 2**24)
-        require(self, "steps_per_epoch", 1, 2**24)
+        require_int(self, "epochs", 1, 10_000)
+        require_int(self, "batch_rows", 1, 2**24)
+        require_int(self, "steps_per_epoch", 1, 2**24)
         require(self, "learning_rate", 1e-8, 10.0)
         require(self, "weight_decay", 0.0, 10.0)
         require(self, "valid_share", 0.0, 0.9)
-        require(self, "evals_per_epoch", 1, 1000)
-        require(self, "patience", 1, 10_000)
+        require_int(self, "evals_per_epoch", 1, 1000)
+        require_int(self, "patience", 1, 10_000)
 
     def run(
         self, network: nn.Module, task: Task, context: FitContext, stage: str
@@ -170,6 +170,7 @@ class _Run:
                     row: dict[str, float | int | str] = {
                         "stage": self.stage,
                         "step": self.step,
+                        "steps": self.n_steps,
                         "train_loss": train_loss / n_losses,
                         "valid_loss": valid_loss,
                         "examples_per_s": rows_done / train_s,

@@ -6,11 +6,21 @@ sections.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import importlib
+import inspect
+import re
+from dataclasses import dataclass
 from typing import Any
 
+from sim.bounds import MAX_WIDTH as MAX_WIDTH
 from sim.bounds import ConfigError as ConfigError
+from sim.bounds import refusal as refusal
 from sim.bounds import require as require
+from sim.bounds import require_bool as require_bool
+from sim.bounds import require_int as require_int
+from sim.bounds import require_section as require_section
+from sim.bounds import require_text as require_text
+from sim.bounds import require_widths as require_widths
 from sim.parameters import (
     DelayConfig,
     FeedbackConfig,
@@ -26,6 +36,9 @@ from sim.schema import DAY_S, SCENARIOS, TARGETS
 
 DIVISORS = tuple(n for n in range(1, 145) if 144 % n == 0)
 """Allowed ticks a day: whole numbers of ten-minute slots."""
+
+RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+"""Keys of a config node that are no arguments."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,23 @@ class Objective:
         return {name: float(getattr(self, name)) for name in TARGETS}
 
 
+SECTIONS: dict[str, type] = {
+    "population": PopulationConfig,
+    "turnover": TurnoverConfig,
+    "schedule": ScheduleConfig,
+    "channel": ScenarioConfig,
+    "tab": ScenarioConfig,
+    "swipe": ScenarioConfig,
+    "session": SessionConfig,
+    "response": ResponseConfig,
+    "watch": WatchConfig,
+    "feedback": FeedbackConfig,
+    "delay": DelayConfig,
+    "objective": Objective,
+}
+"""What each section of a world builds."""
+
+
 @dataclass(frozen=True)
 class WorldConfig:
     """Everything that makes a world, except its seed."""
@@ -78,15 +108,12 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         """Check what spans several parts."""
-        for f in fields(self):
-            if f.name not in ("name", "ticks_per_day") and isinstance(
-                getattr(self, f.name), str | int | float
-            ):
-                raise ConfigError(f"WorldConfig.{f.name} must be a section, not a plain value")
+        require_text(self, "name")
+        for part, kind in SECTIONS.items():
+            require_section(self, part, kind)
+        require_int(self, "ticks_per_day", 1, max(DIVISORS))
         if self.ticks_per_day not in DIVISORS:
-            raise ConfigError(
-                f"WorldConfig.ticks_per_day = {self.ticks_per_day!r}; allowed: one of {DIVISORS}"
-            )
+            raise refusal(self, "ticks_per_day", f"one of {', '.join(map(str, DIVISORS))}")
         for name in SCENARIOS:
             listed = getattr(self, name).base_click is not None
             if listed == (name == "swipe"):
@@ -94,10 +121,11 @@ class WorldConfig:
                     f"WorldConfig.{name}.base_click = {getattr(self, name).base_click!r}; "
                     f"allowed: {'null, the swipe has no click' if listed else 'a number'}"
                 )
-        total = sum(s.traffic_share for s in self.scenarios)
-        if abs(total - 1.0) > 1e-6:
+        shares = {name: getattr(self, name).traffic_share for name in SCENARIOS}
+        if abs(sum(shares.values()) - 1.0) > 1e-6:
+            shown = ", ".join(f"{name} {share:g}" for name, share in shares.items())
             raise ConfigError(
-                f"WorldConfig scenarios' traffic_share sum to {total:g}; allowed: shares with sum 1"
+                f"traffic_share of the scenarios = {shown}; allowed: shares with sum 1"
             )
 
     @property
@@ -111,23 +139,70 @@ class WorldConfig:
         return tuple(getattr(self, name) for name in SCENARIOS)
 
 
-def build(node: Any) -> Any:
+def build(node: Any, key: str | None = None) -> Any:
     """Build the object that a config node with `_target_` describes.
 
     This is the only place that instantiates config, so that later Hydra releases' execution
     whitelist is set here alone.
 
+    Args:
+        node: mapping with `_target_` and arguments, which may be such mappings again.
+        key: where the node stands in the config, for messages; None asks the node.
+
     Raises:
         ConfigError: a parameter is missing, unknown or out of range, or the target cannot be
-            imported; one line.
+            imported; one line that names the key as one would type it.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
+    own = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
+    stands = own if key is None else key
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
-        while cause is not None and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ConfigError(" ".join(str(cause or error).split())) from error
+        found = re.search(r"\nfull_key: (.+)$", str(error))
+        below = found[1].removeprefix(own).removeprefix(".") if found else ""
+        part = OmegaConf.select(node, below) if below else node
+        where = ".".join(name for name in (stands, below) if name)
+        raise ConfigError(_explained(error, part, where)) from error
+    except OmegaConfBaseException as error:
+        line = _one_line(error).removesuffix("full_key:")
+        raise ConfigError(f"{stands}: {line}" if stands else line) from error
+
+
+def _explained(error: Exception, node: Any, where: str) -> str:
+    """Say in one line why the object of `node`, which stands at `where`, was not built."""
+    cause = error.__cause__
+    while cause is not None and cause.__cause__ is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__
+    target = str(node.get("_target_"))
+    module, _, name = target.rpartition(".")
+    try:
+        allowed = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    except Exception:  # importing is what failed, or it is no class
+        return f"{where or target}: {target!r} cannot be used ({_one_line(cause or error)})"
+    if isinstance(cause, ConfigError):  # Class.field ... or field ...: the key stands for Class
+        text = _one_line(cause).removeprefix(f"{name}.")
+        begins = re.match(r"\w+", text)
+        joint = "." if begins is not None and begins[0] in allowed else ": "
+        return f"{where}{joint}{text}" if where else _one_line(cause)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = [str(key) for key in node if key not in RESERVED]
+    unknown = [key for key in given if key not in allowed]
+    field = f"{where}." if where else f"{name}."
+    if unknown and not any(p.kind in kinds for p in allowed.values()):
+        shown = ", ".join(allowed) or "none"
+        return f"{field}{unknown[0]} is not an argument of {name}; allowed: {shown}"
+    for key, parameter in allowed.items():
+        needed = parameter.default is inspect.Parameter.empty and parameter.kind not in kinds
+        if needed and key not in given:
+            return f"{field}{key} has no value, and {name} needs one"
+    cause = cause or error
+    return f"{where or target}: {name} raises {type(cause).__name__}: {_one_line(cause)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

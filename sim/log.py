@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.schedule import SLOTS_PER_DAY, cells
+from sim.schedule import SLOT_S, SLOTS_PER_DAY, cells
 from sim.schema import (
     EFFECTIVE_VIEW_S,
     SCENARIOS,
@@ -43,7 +43,8 @@ class LogError(ValueError):
 class Log:
     """A view of a log folder; cheap to make, nothing is read before it is asked for."""
 
-    folder: Path
+    _folder: Path
+    """Private: beside what was observed it holds the truth, which no policy may read."""
     start_s: float
     end_s: float
     """Impressions of sessions whose tick begins in [start_s, end_s) are selected."""
@@ -144,9 +145,9 @@ class Log:
                 news = (bought.event_s > seen_s) & (bought.event_s <= at_s)
                 yield Tick(
                     now_s=at_s,
-                    known=unknown.take(slice(known[i], known[i + 1])),
-                    purchases=bought.take(news),
-                    shown=shown.take(slice(starts[i], ends[i])),
+                    known=unknown.take(slice(known[i], known[i + 1])).read_only,
+                    purchases=bought.take(news).read_only,
+                    shown=shown.take(slice(starts[i], ends[i])).read_only,
                     supply=supply,
                     first_slot=day * SLOTS_PER_DAY,
                     catalogue=catalogue,
@@ -174,7 +175,7 @@ class Log:
 
     def _rows(self, day: int) -> Impressions:
         """Rows of a day's sessions as they turned out in the end."""
-        return self.read_day("impressions", day, Impressions)
+        return self._read_day("impressions", day, Impressions)
 
     def _visible(self, rows: Impressions) -> Impressions:
         """Selected ones of a day's rows as they looked at `as_of_s`."""
@@ -199,8 +200,8 @@ class Log:
         rows = from_table(Purchases, table)
         return rows.take(rows.event_s <= self.as_of_s)
 
-    def read_day(self, table: str, day: int, kind: type[D]) -> D:
-        """Read a day's rows of all scenarios, in the order of request and position.
+    def _read_day(self, table: str, day: int, kind: type[D]) -> D:
+        """Read all rows of a day, known by then or not, by request and position.
 
         Raises:
             LogError: a file cannot be read.
@@ -217,6 +218,8 @@ class Log:
     def _supply(self, day: int) -> Supply:
         table = self._read(f"on_air/day={day:04d}/part-0.parquet")
         column = {name: table.column(name).to_numpy() for name in table.column_names}
+        begun = column["slot"] * float(SLOT_S) <= self.as_of_s
+        column = {name: values[begun] for name, values in column.items()}
         member = np.stack([column[f"in_{name}"] for name in SCENARIOS], axis=1)
         cell = cells(column["slot"].astype(np.int64) - day * SLOTS_PER_DAY, member)
         return Supply.spread(
@@ -225,7 +228,7 @@ class Log:
             column["product_id"],
             column["room_id"],
             column["room_start_s"],
-        )
+        ).read_only
 
     def _catalogue_of(self, day: int) -> Catalogue:
         tables = {
@@ -234,15 +237,15 @@ class Log:
             )
             for entity in CATALOGUE_PARTS
         }
-        return catalogue_from(tables)
+        return catalogue_from(tables).read_only
 
     def _read(self, name: str) -> pa.Table:
-        path = self.folder / name
+        path = self._folder / name
         try:
             return pq.ParquetFile(path).read()
         except (OSError, pa.ArrowInvalid) as error:
             reason = str(error).splitlines()[0]
-            raise LogError(f"log {self.folder}: cannot read {name}: {reason}") from error
+            raise LogError(f"log {self._folder}: cannot read {name}: {reason}") from error
 
 
 def _with_purchases(rows: Impressions, bought: Purchases) -> Impressions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sim.bounds import ConfigError, require, require_length
+from sim.bounds import refusal, require, require_each, require_int
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class PopulationConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require(self, "n_users", 1, 2**31 - 1)
-        require(self, "n_streamers", 2, 2**31 - 1)
-        require(self, "products_per_streamer", 1, 1000)
-        require(self, "n_categories", 2, 100)
-        require(self, "n_dims", 2, 256)
+        require_int(self, "n_users", 1, 2**31 - 1)
+        require_int(self, "n_streamers", 2, 2**31 - 1)
+        require_int(self, "products_per_streamer", 1, 1000)
+        require_int(self, "n_categories", 2, 100)
+        require_int(self, "n_dims", 2, 256)
         require(self, "taste_concentration", 1e-3, 100)
         for name in ("user_noise", "streamer_noise", "product_noise"):
             require(self, name, 0.0, 10.0)
@@ -59,10 +59,9 @@ class PopulationConfig:
         require(self, "sessions_per_day", 0.01, 20.0)
         require(self, "product_weight", 0.0, 10.0)
         require(self, "activity_log_sigma", 0.0, 3.0)
-        require_length(self, "hour_weights", 24)
-        require(self, "hour_weights", 0.0, 1e6)
+        require_each(self, "hour_weights", 0.0, 1e6, 24)
         if sum(self.hour_weights) <= 0:
-            raise ConfigError("PopulationConfig.hour_weights are all 0; allowed: one above 0")
+            raise refusal(self, "hour_weights", "24 values, at least one above 0")
 
 
 @dataclass(frozen=True)
@@ -135,13 +134,13 @@ class ScenarioConfig:
         """Check the ranges."""
         require(self, "traffic_share", 0.0, 1.0)
         require(self, "supply_share", 0.01, 1.0)
-        require(self, "slate_size", 1, 100)
+        require_int(self, "slate_size", 1, 100)
         require(self, "scenario_shift", 0.0, math.pi)
         if self.base_click is not None:
             require(self, "base_click", 0.001, 0.95)
         require(self, "base_engaged_stay", 0.001, 0.95)
         require(self, "patience", -5.0, 10.0)
-        require(self, "max_requests", 1, 200)
+        require_int(self, "max_requests", 1, 200)
         require(self, "examination_decay", 0.1, 1.0)
 
 
@@ -177,13 +176,9 @@ class SessionConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        require_length(self, "entry_shares", 3)
-        require(self, "entry_shares", 0.0, 1.0)
+        require_each(self, "entry_shares", 0.0, 1.0, 3)
         if abs(sum(self.entry_shares) - 1.0) > 1e-6:
-            raise ConfigError(
-                f"SessionConfig.entry_shares = {list(self.entry_shares)}; "
-                "allowed: shares with sum 1"
-            )
+            raise refusal(self, "entry_shares", "shares with sum 1")
         require(self, "task_stay_s", 0.0, 3600.0)
         require(self, "refer_pull", 0.0, 1.0)
         require(self, "refer_gain", 0.0, 100.0)

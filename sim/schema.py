@@ -44,6 +44,13 @@ PAD = -1
 """Fills unused candidate and slate cells, and `refer_id` where there is no refer."""
 
 
+def _locked(array: NDArray[T]) -> NDArray[T]:
+    """Return a read-only view; the array itself stays as it is."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class _Columns:
     """Row selection, concatenation and length, shared by the struct-of-arrays records."""
 
@@ -54,6 +61,12 @@ class _Columns:
         """Return the record restricted to `rows` (indices, mask [N], or slice)."""
         picked = {f.name: getattr(self, f.name)[rows] for f in fields(self)}  # type: ignore[arg-type]
         return replace(self, **picked)  # type: ignore[type-var]
+
+    @property
+    def read_only(self) -> Self:
+        """The record on read-only views, as it is handed to policies."""
+        locked = {f.name: _locked(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**locked)
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -177,6 +190,11 @@ class Catalogue(_Columns):
     product_category: NDArray[np.int8]
     product_price_cny: NDArray[np.float32]
 
+    @cached_property
+    def read_only(self) -> Catalogue:
+        """The catalogue on read-only views, always the same object."""
+        return Catalogue(*(_locked(getattr(self, f.name)) for f in fields(self)))
+
     @property
     def n_users(self) -> int:
         """Number of users ever seen."""
@@ -221,9 +239,21 @@ class Supply:
         )
 
     @cached_property
+    def read_only(self) -> Supply:
+        """The table on read-only views, always the same object."""
+        return Supply(*(_locked(getattr(self, f.name)) for f in fields(self)))
+
+    def lists(self, rows: NDArray[np.integer]) -> Supply:
+        """Return the table of the rows [L] alone, read-only."""
+        own = Supply(*(_row_copy(getattr(self, f.name), rows) for f in fields(self)))
+        if "column_of" in self.__dict__:  # cheaper than to find the columns again
+            own.__dict__["column_of"] = _row_copy(self.column_of, rows)
+        return own
+
+    @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """True where a cell holds a room, [R, C]."""
-        return np.asarray(self.streamer_id != PAD)
+        return _as_open(np.asarray(self.streamer_id != PAD), self.streamer_id)
 
     @cached_property
     def column_of(self) -> NDArray[np.int32]:
@@ -232,7 +262,19 @@ class Supply:
         rows, columns = np.nonzero(self.valid)
         table = table.astype(np.int32)
         table[rows, self.streamer_id[rows, columns]] = columns
-        return table
+        return _as_open(table, self.streamer_id)
+
+
+def _as_open(derived: NDArray[T], source: NDArray[np.generic]) -> NDArray[T]:
+    """Make a derived array read-only where its source is."""
+    derived.flags.writeable = source.flags.writeable
+    return derived
+
+
+def _row_copy(table: NDArray[T], rows: NDArray[np.integer]) -> NDArray[T]:
+    copy: NDArray[T] = table[rows]
+    copy.flags.writeable = False
+    return copy
 
 
 def _spread(cell: Ints, column: NDArray[T]) -> NDArray[T]:
@@ -268,23 +310,44 @@ class Requests:
     @cached_property
     def candidate_id(self) -> NDArray[np.int32]:
         """Streamer ids [B, C], PAD where there is no candidate."""
-        return self.supply.streamer_id[self.row]
+        return _as_open(self.supply.streamer_id[self.row], self.supply.streamer_id)
 
     @cached_property
     def product_id(self) -> NDArray[np.int32]:
         """Products on show [B, C]."""
-        return self.supply.product_id[self.row]
+        return _as_open(self.supply.product_id[self.row], self.supply.product_id)
 
     @cached_property
     def room_start_s(self) -> NDArray[np.float64]:
         """Start of each candidate's live [B, C], seconds."""
-        return self.supply.room_start_s[self.row]
+        return _as_open(self.supply.room_start_s[self.row], self.supply.room_start_s)
 
     def take(self, rows: Ints | Bools | slice) -> Requests:
         """Return the batch restricted to `rows` of B."""
         shared = ("supply", "catalogue")
         own = (f.name for f in fields(self) if f.name not in shared)
         return replace(self, **{name: getattr(self, name)[rows] for name in own})
+
+    def as_handed(self) -> Requests:
+        """Return the batch as a policy is handed it.
+
+        Arrays are read-only, so that no policy alters the world it is judged in; the supply holds
+        the lists of these requests alone: later ones would tell when each room will end.
+        """
+        used = np.zeros(len(self.supply.streamer_id), np.bool_)
+        used[self.row] = True
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        own = {
+            f.name: _locked(getattr(self, f.name))
+            for f in fields(self)
+            if f.name not in ("row", "supply", "catalogue")
+        }
+        return Requests(
+            **own,
+            row=_locked(place[self.row]),
+            supply=self.supply.lists(np.flatnonzero(used)),
+            catalogue=self.catalogue.read_only,
+        )
 
     def reorder(self, columns: Ints) -> Requests:
         """Return the same requests with candidates taken in the order `columns` [B, C']."""

@@ -15,8 +15,8 @@ def logged_truth(log: Log) -> TruthRows:
     """
     parts = [TruthRows.empty()]
     for day in log.days:
-        shown = log.read_day("impressions", day, Impressions)
-        parts.append(log.read_day("truth/impressions", day, TruthRows).take(log.selects(shown)))
+        shown = log._read_day("impressions", day, Impressions)
+        parts.append(log._read_day("truth/impressions", day, TruthRows).take(log.selects(shown)))
     return TruthRows.concat(parts)
 
 
@@ -26,4 +26,4 @@ def sessions_to_their_end(log: Log, day: int) -> Impressions:
     Raises:
         LogError: a file cannot be read.
     """
-    return log.read_day("impressions", day, Impressions)
+    return log._read_day("impressions", day, Impressions)

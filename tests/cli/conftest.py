@@ -10,6 +10,12 @@ from hydra.core.global_hydra import GlobalHydra
 
 from evaluation.cli import main
 
+SMALL = (
+    *("study", "world=tiny", "days=2", "workers=1", "sampled_m=5", "control=random"),
+    *("world.population.n_users=60", "world.population.n_streamers=60"),
+)
+"""A study in a second or two; a policy and `out` are to be added."""
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -37,3 +43,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Work folder that tests share, so that few of them simulate and deploy anew."""
+    return f"work={tmp_path_factory.mktemp('work')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self, cast
 
 import numpy as np
@@ -20,12 +21,17 @@ from evaluation.offline import (
     judge,
     level_rows,
 )
+from evaluation.predictions import Measure, reference_rows
 from evaluation.results import RELATIVE_LIFT, Results, Subject
 from policies.contract import FitContext
+from policies.heuristics import Random
 from sim.log import Log
-from sim.schema import PAD, Impressions, Purchases, Requests
+from sim.schema import DAY_S, PAD, Impressions, Purchases, Requests
+from sim.simulate import simulate
 from sim.truth import RequestTruth
+from sim.truth_log import logged_truth
 from tests.evaluation.records import impressions, purchases_of, requests
+from tests.sim.worlds import config, server
 
 USERS, STREAMERS, SLATE = 9, 12, 3
 PROTOCOL = OfflineProtocol(("hr@3", "ndcg@3", "mrr", "query_auc"), (4,))
@@ -54,8 +60,8 @@ class MadeUpTick:
         rows = np.arange(len(self.shown)).reshape(-1, SLATE)
         first = self.shown.take(rows[:, 0])
         ids = self.shown.streamer_id[rows]
-        # A slate that is shorter than the others: the last cell of the first one is padding.
-        rows[0, -1], ids[0, -1] = PAD, PAD
+        # Slates shorter than the longest one end in padding.
+        rows, ids = (np.pad(t, ((0, 0), (0, 1)), constant_values=PAD) for t in (rows, ids))
         return requests(first, ids, ids != PAD), rows
 
 
@@ -81,10 +87,13 @@ class MadeUpLog:
                 refer_id=order[request, SLATE],
                 click=clicked & (request % 3 != 2),
                 view=clicked,
+                position=np.tile(np.arange(SLATE), 10),
                 time_s=np.full(n, 3600.0 * tick),
                 known_s=3600.0 * tick + np.linspace(0, 3000, n),
             )
             self.parts.append(shown)
+
+    as_of_s = 3 * 3600.0 + 1800.0
 
     def catalogue(self) -> object:
         return requests(self.parts[0].take(slice(0, 1)), np.zeros((1, 1), np.int32)).catalogue
@@ -119,6 +128,15 @@ class TablePredictor(TablePolicy):
     def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
         p = 1 / (1 + np.exp(-self.score(batch)))
         return {"purchase": np.full_like(p, 0.5), "engage": p}
+
+
+class PlacePredictor(TablePredictor):
+    """Says that a room is half as likely at each lower position."""
+
+    def predict_at(
+        self, batch: Requests, position: NDArray[np.int32]
+    ) -> dict[str, NDArray[np.floating]]:
+        return {name: p * 0.5**position for name, p in self.predict(batch).items()}
 
 
 class Follower(TablePolicy):
@@ -195,37 +213,126 @@ def test_probabilities_are_judged_on_shown_rows() -> None:
     found = judged(TablePredictor())
     assert found.predictions is not None
     assert found.predictions.targets == ("engage", "purchase")  # order of TARGETS
-    # One padded cell per tick hides a row, which no slate of a real log does.
-    hidden = np.isnan(found.predictions.probability[0])
-    assert hidden.sum() == 3
     shown = Impressions.concat(MadeUpLog().parts)
     p = 1 / (1 + np.exp(-TABLE[shown.user_id, shown.streamer_id]))
-    np.testing.assert_allclose(found.predictions.probability[0][~hidden], p[~hidden], rtol=1e-6)
+    np.testing.assert_allclose(found.predictions.probability[0], p, rtol=1e-6)
     np.testing.assert_array_equal(found.predictions.label[0], shown.target("engage"))
 
 
 def test_classification_rows_come_with_every_target() -> None:
     found = judged(TablePredictor())
-    assert found.predictions is not None
-    kept = ~np.isnan(found.predictions.probability[0])
-    whole = replace(
-        found.predictions,
-        probability=found.predictions.probability[:, kept],
-        label=found.predictions.label[:, kept],
-        user_id=found.predictions.user_id[kept],
-        scenario=found.predictions.scenario[kept],
-    )
-    rows = level_rows(SUBJECT, replace(found, predictions=whole), PROTOCOL)
-    by_key = {(r.metric, r.scenario): r for r in rows}
-    assert by_key["auc/engage", "all"].estimate > 0.6
-    assert by_key["gauc/engage", "all"].estimate > 0.5
-    assert by_key["pcoc/engage", "all"].estimate == pytest.approx(1, abs=0.1)
-    assert np.isnan(by_key["pcoc/engage", "all"].low)  # nine users are too few for an interval
-    assert 0 < by_key["gauc/engage", "all"].low < by_key["gauc/engage", "all"].high < 1
-    assert np.isnan(by_key["auc/purchase", "all"].estimate)  # nobody bought: no AUC, not 0
-    assert by_key["logloss/purchase", "all"].estimate == pytest.approx(np.log(2))
+    rows = level_rows(SUBJECT, found, PROTOCOL)
+    by_key = {(r.metric, r.scenario, r.slice): r for r in rows}
+    assert by_key["auc/engage", "all", "top"].estimate > 0.6
+    assert by_key["pcoc/engage", "all", "top"].estimate == pytest.approx(1, abs=0.2)
+    assert np.isnan(by_key["pcoc/engage", "all", "top"].low)  # nine users: too few for an interval
+    # nobody bought: no AUC, not 0
+    assert np.isnan(by_key["auc/purchase", "all", "top, 1h"].estimate)
+    assert by_key["logloss/purchase", "all", "top, 1h"].estimate == pytest.approx(np.log(2))
+    assert not {r.slice for r in rows if "purchase" in r.metric} - {"top, 1h"}
+
+    class Unsure(TablePredictor):
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"engage": np.full(batch.mask.shape, np.nan)}
+
+    broken = judged(Unsure())
     with pytest.raises(MetricError, match="probability lie outside"):
-        level_rows(SUBJECT, found, PROTOCOL)
+        level_rows(SUBJECT, broken, PROTOCOL)
+
+
+def test_without_positions_only_the_top_is_judged_with_them_everything_shown() -> None:
+    shown = Impressions.concat(MadeUpLog().parts)
+    top = shown.position == 0
+    clicks = shown.target("engage")
+    plain = estimates(judged(TablePredictor()), PROTOCOL)
+    p = 1 / (1 + np.exp(-TABLE[shown.user_id, shown.streamer_id]))
+    expected = p[top].sum() / clicks[top].sum()
+    assert plain[Measure("pcoc/engage", "all", "top")].value == pytest.approx(expected, rel=1e-6)
+    assert Measure("pcoc/engage", "all") not in plain
+    placed = estimates(judged(PlacePredictor()), PROTOCOL)
+    assert placed[Measure("pcoc/engage", "all", "top")].value == pytest.approx(expected, rel=1e-6)
+    found = judged(PlacePredictor()).predictions
+    assert found is not None
+    at = p * 0.5**shown.position
+    np.testing.assert_allclose(found.probability[0], at, rtol=1e-6)
+
+
+def test_true_probabilities_are_calibrated_where_they_were_shown(tmp_path: Path) -> None:
+    log = simulate(config(), 3, server("popularity", 0.5), 2, tmp_path / "log", ranker_name="p")
+    rows = reference_rows(Subject("quick", 3, ""), log, log.catalogue().n_users)
+    by_key = {(r.metric, r.scenario, r.slice): r for r in rows}
+    whole = by_key["pcoc/engage", "channel", "all"]
+    assert whole.low - 0.02 < 1 < whole.high + 0.02
+    # at the top the same rooms are likelier: judged against all rows this would pass for a fault
+    truth, shown = logged_truth(log), log.impressions()
+    channel = shown.scenario == 0
+    at_top = truth.p_engage[channel] / 0.85 ** shown.position[channel]
+    assert at_top.mean() / shown.engage[channel].mean() > 1.3
+    bought = by_key["pcoc/purchase", "all", "ultimate"]
+    assert bought.low < 1 < bought.high
+    assert all(r.kind == "truth" for r in rows)
+    assert {r.slice for r in rows} == {"all", "top", "ultimate", "top, ultimate"}
+
+
+def test_purchases_have_a_window_and_an_end(tmp_path: Path) -> None:
+    class Half(Random):
+        def predict_at(
+            self, batch: Requests, position: NDArray[np.int32]
+        ) -> dict[str, NDArray[np.floating]]:
+            return {"purchase": np.full(batch.mask.shape, 0.5)}
+
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"purchase": np.full(batch.mask.shape, 0.5)}
+
+    log = simulate(config(), 3, server("random"), 2, tmp_path / "log", ranker_name="r")
+    day = log.between(DAY_S, 2 * DAY_S)
+    truth, shown = logged_truth(day), day.impressions()
+    protocol = replace(PROTOCOL, max_queries_per_tick=5)
+    found = judge(Half(), day, protocol, fitted_until_s=DAY_S, truth=truth)
+    assert found is not None
+    got = estimates(found, protocol)
+    over = 2 * DAY_S - shown.known_s >= 3600
+    soon = over & (shown.purchase_s - shown.known_s <= 3600)
+    window = got[Measure("pcoc/purchase", "all", "1h")]
+    assert (window.n, window.value) == (over.sum(), pytest.approx(0.5 * over.sum() / soon.sum()))
+    ever = got[Measure("pcoc/purchase", "all", "ultimate", "truth")]
+    assert ever.value == pytest.approx(0.5 * len(shown) / truth.will_purchase.sum())
+    assert truth.will_purchase.sum() > soon.sum() > 0
+    with pytest.raises(MetricError, match="another log"):
+        judge(Half(), day, protocol, fitted_until_s=DAY_S, truth=truth.take(slice(1, None)))
+
+
+def test_a_policy_that_writes_into_what_it_is_handed_is_stopped() -> None:
+    class OpensAll(TablePolicy):
+        def score(self, batch: Requests) -> NDArray[np.floating]:
+            batch.supply.valid[:] = True
+            return super().score(batch)
+
+    class Renames(Follower):
+        def observe(self, known: Impressions, bought: Purchases, now_s: float) -> None:
+            known.watch_s[:] = 0.0
+
+    for policy in (OpensAll(), Renames()):
+        with pytest.raises(ValueError, match="read-only"):
+            judged(policy)
+
+
+def test_a_batch_shows_no_other_lists_than_its_own(tmp_path: Path) -> None:
+    seen: list[set[int]] = []
+
+    class Looks(Random):
+        def score(self, batch: Requests) -> NDArray[np.floating]:
+            seen.append(set(range(len(batch.supply.streamer_id))) - set(batch.row.tolist()))
+            return super().score(batch)
+
+    log = simulate(config(), 3, server("random"), 2, tmp_path / "log", ranker_name="r")
+    protocol = replace(PROTOCOL, max_queries_per_tick=5)
+    judge(Looks(), log.between(DAY_S, 2 * DAY_S), protocol, fitted_until_s=DAY_S)
+    assert seen
+    assert not set().union(*seen)
+    last = list(log.as_of(1.5 * DAY_S).ticks())[-1]
+    on_air = np.flatnonzero(last.supply.valid.any(axis=1)) % (144 + 24)
+    assert on_air.max() == 72  # the slot at noon has begun, later ones are not known
 
 
 def test_replay_tells_a_follower_only_what_is_new_before_it_asks() -> None:
@@ -256,7 +363,7 @@ def test_comparisons_are_paired_query_by_query() -> None:
     gap = next(
         r for r in rows if (r.metric, r.scenario) == ("hr@3", "all") and r.unit != RELATIVE_LIFT
     )
-    hr = [estimates(j, PROTOCOL)["hr@3", "all"].value for j in (treated, control)]
+    hr = [estimates(j, PROTOCOL)[Measure("hr@3", "all")].value for j in (treated, control)]
     assert hr[1] == pytest.approx(3 / (STREAMERS - 1))  # a constant scorer gets exactly k / n
     assert gap.estimate == pytest.approx(hr[0] - hr[1])
     assert gap.control == "constant"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from policies.contract import FitContext
@@ -44,6 +47,9 @@ class Sound:
 
     def predict(self, requests: Requests) -> dict[str, Scores]:
         return {"engage": 1.0 / (1.0 + np.exp(-self.score(requests)))}
+
+    def predict_at(self, requests: Requests, position: NDArray[np.int32]) -> dict[str, Scores]:
+        return {name: p * 0.9**position for name, p in self.predict(requests).items()}
 
     def save(self, folder: Path) -> None:
         np.save(folder / "shown.npy", self.shown_)
@@ -223,6 +229,11 @@ class ThinPrediction(Sound):
         return {"engage": np.full(len(requests), 0.5)}
 
 
+class LowerAtTheTop(Sound):
+    def predict_at(self, requests: Requests, position: NDArray[np.int32]) -> dict[str, Scores]:
+        return {name: p * 0.9 ** (position + 1) for name, p in self.predict(requests).items()}
+
+
 class OtherVectors(Sound):
     def streamer_vectors(self, requests: Requests) -> Scores:
         return -super().streamer_vectors(requests)
@@ -271,6 +282,61 @@ class HoldsTruth(Sound):
         return super().fit(log, context)
 
 
+class WritesSupply(Sound):
+    def score(self, requests: Requests) -> Scores:
+        requests.supply.valid[:] = True
+        return super().score(requests)
+
+
+class ReadsSchedule(Sound):
+    """Prefers rooms that other lists of the supply, those of later slots, still hold."""
+
+    def score(self, requests: Requests) -> Scores:
+        ids = requests.supply.streamer_id
+        still = (ids[None, :, :] == requests.candidate_id[:, :, None, None].max(axis=1)).sum((1, 2))
+        return np.asarray(super().score(requests) + still[:, None])
+
+
+class ImportsWorld(Sound):
+    def score(self, requests: Requests) -> Scores:
+        import sim.world  # noqa: F401
+
+        return super().score(requests)
+
+
+class ImportsWorldByName(Sound):
+    def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
+        importlib.import_module("sim.population")
+        super().observe(impressions, purchases, now_s)
+
+
+class OpensTruth(Sound):
+    """Reads the state of the world with a file that Python opens."""
+
+    def fit(self, log: Any, context: FitContext) -> Self:
+        with contextlib.suppress(OSError):
+            self.size_ = len(min((log._folder / "truth/state").iterdir()).read_bytes())
+        return super().fit(log, context)
+
+
+class OpensTruthQuietly(Sound):
+    """Reads true probabilities with a library that opens files by itself."""
+
+    def fit(self, log: Any, context: FitContext) -> Self:
+        day = log._folder / "truth/impressions/day=0000/scenario=swipe/part-0.parquet"
+        self.p_ = pq.ParquetFile(str(day)).read()["p_engage"].to_numpy()
+        return super().fit(log, context)
+
+
+CHEATS: list[tuple[type, str, str]] = [
+    (OpensTruth, "no_latent_state", "it opens .*truth/state"),
+    (OpensTruthQuietly, "no_latent_state", "folder holds no truth; got FileNotFoundError"),
+    (ImportsWorld, "no_latent_state", "it imports sim.world"),
+    (ReadsSchedule, "batch_size", "only the request's own row"),
+    (WritesSupply, "requests_untouched", "read-only .*; likely fix: copy before writing"),
+]
+"""To be caught on a simulated log."""
+
 BROKEN: list[tuple[type, str, str]] = [
     (NoScore, "constructs", "NoScore without score"),
     (NeedsArgument, "constructs", "TypeError: "),
@@ -291,7 +357,12 @@ BROKEN: list[tuple[type, str, str]] = [
     (NotFinite, "score_shape", r"not finite \(first: -inf\)"),
     (Draws, "score_repeats", "relative difference"),
     (Unseeded, "same_seed_same_policy", "seed every generator"),
-    (WritesRequests, "requests_untouched", "refer_watch_s changed"),
+    (WritesRequests, "requests_untouched", "read-only .*; likely fix: copy before writing"),
+    (WritesSupply, "requests_untouched", "read-only"),
+    (LowerAtTheTop, "positions", "at position 0 to be predict's"),
+    (ReadsSchedule, "batch_size", "only the request's own row"),
+    (ImportsWorld, "no_latent_state", "it imports sim.world"),
+    (ImportsWorldByName, "no_latent_state", "it imports sim.population"),
     (UsesColumns, "candidate_order", "column number"),
     (MeansOverMasked, "masked_cells", "apply requests.mask before"),
     (MeansOverPadding, "padding", r"treat id PAD \(-1\) as no candidate"),
@@ -306,7 +377,7 @@ BROKEN: list[tuple[type, str, str]] = [
     (OtherVectors, "inner_product", "neighbours in the order reversed"),
     (FlatVectors, "inner_product", r"got shapes \(\(8, 2\), \(8, 2\)\)"),
     (LooksAhead, "early_events", "keep such rows aside"),
-    (WritesEvents, "follows_events", "got watch_s changed"),
+    (WritesEvents, "follows_events", "read-only .*; likely fix: copy before writing"),
     (ForgetsCounters, "survives_restart", "save everything"),
     (ReadsFiles, "no_future", "read logs through"),
     (HoldsTruth, "no_latent_state", r"policy\.bonds_\.hidden\.0 is a sim\.relations\.Relations"),

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from policies.cascade import Cascade, retrieved
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
+from policies.registry import check_node, default_node, node
 from sim.config import ConfigError
 from sim.schema import PAD, Requests
 from tests.policies.planted import impressions, log, no_purchases, requests
@@ -96,8 +98,22 @@ def test_both_stages_are_fitted_updated_and_saved(tmp_path: Path) -> None:
         Cascade(Low(), Recency(), 3).save(tmp_path / "state2")
 
 
+def test_the_preset_has_the_stages_of_the_presets_of_their_own() -> None:
+    cascade = node("sass_cascade")
+    assert cascade.retriever == node("sass")
+    assert cascade.ranker == node("dbmtl")
+
+
+def test_the_class_alone_points_to_its_preset() -> None:
+    bare = OmegaConf.create(default_node(Cascade))
+    with pytest.raises(ConfigError, match=r"retriever has no value.* preset policy=sass_cascade"):
+        check_node("policies.cascade", bare)
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"Cascade\.retriever = Recency; allowed"):
         Cascade(Recency(), Random(), 3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"Cascade\.ranker = int; allowed"):
+        Cascade(Low(), 3, 3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"Cascade\.n_retrieved = 0; allowed"):
         Cascade(Low(), Random(), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,8 @@ from omegaconf import OmegaConf
 
 from policies.cascade import Cascade
 from policies.checks import CHECKS, CheckError, Failure, check_policy, policy_checks
-from policies.checks_state import walk
+from policies.checks_reach import walk
+from policies.checks_stage import planted_stage
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.oracle import Oracle
@@ -21,7 +23,16 @@ from policies.registry import built_in, node
 from sim.config import build
 from sim.log import Log
 from sim.schema import Requests
-from tests.policies.broken import BROKEN, ChangesArgument, Scores, Sound, UsesColumns
+from tests.policies.broken import (
+    BROKEN,
+    CHEATS,
+    ChangesArgument,
+    Flat,
+    Scores,
+    Sound,
+    UsesColumns,
+    WritesRequests,
+)
 from tests.policies.planted import stage
 
 
@@ -35,9 +46,13 @@ def preset(name: str) -> Any:
     """Return the policy of `conf/policy/NAME.yaml`, trained as briefly as conformance allows."""
     objective = files("conf").joinpath("objective", "default.yaml").read_text()
     whole = OmegaConf.create({"objective": OmegaConf.create(objective), "policy": node(name)})
-    for section in ("trainer", "pretrainer"):
-        if section in whole.policy:
-            whole.policy[section].steps_per_epoch = 4
+    nested = [whole.policy[name] for name in ("retriever", "ranker") if name in whole.policy]
+    for part in [whole.policy, *nested]:
+        for section in ("trainer", "pretrainer"):
+            if section in part:
+                part[section].steps_per_epoch = 4
+    if "n_retrieved" in whole.policy:
+        whole.policy.n_retrieved = 5  # fewer than there are rooms on air in the tiny world
     return build(whole.policy)
 
 
@@ -54,10 +69,34 @@ def test_every_registered_policy_conforms_on_a_simulated_log(name: str) -> None:
 def test_a_leak_is_found_on_a_simulated_log() -> None:
     class ReadsDay1(Popularity):
         def fit(self, log: Any, context: FitContext) -> Self:
-            return super().fit(Log.open(log.folder), context)
+            return super().fit(Log.open(log._folder), context)
 
     with pytest.raises(CheckError, match="no_future: expected the same scores"):
         check_policy(ReadsDay1)
+
+
+@pytest.mark.parametrize(
+    ("factory", "check", "message"), CHEATS, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_cheats_are_found_on_a_simulated_log(
+    factory: Callable[[], object], check: str, message: str
+) -> None:
+    with pytest.raises(CheckError, match=f"(?m)^  {check}: expected .*{message}"):
+        check_policy(factory)
+
+
+def test_what_a_policy_is_handed_leads_to_no_files() -> None:
+    log = planted_stage().log
+    assert not any(isinstance(v, Path) for k, v in vars(log).items() if not k.startswith("_"))
+    readers = [name for name in dir(log) if name.startswith("read")]
+    assert not readers
+
+
+def test_one_fault_of_score_is_reported_once() -> None:
+    for factory in (Flat, WritesRequests):
+        with pytest.raises(CheckError) as error:
+            check_policy(factory, stage=planted())
+        assert "fails 1 of the checks" in str(error.value)
 
 
 def test_a_cascade_of_sound_policies_passes() -> None:

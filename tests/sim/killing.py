@@ -122,7 +122,7 @@ def kill_at_random(folder: Path, took_s: float, kills: int) -> dict[str, object]
         with child(lambda: full(folder)):
             time.sleep(float(wait_s))
         complete += opens(folder)
-    return {"folder": str(full(folder).folder), "kills": kills, "complete": complete}
+    return {"folder": str(full(folder)._folder), "kills": kills, "complete": complete}
 
 
 def second_writer(folder: Path, days: list[Day]) -> dict[str, object]:

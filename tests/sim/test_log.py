@@ -161,10 +161,10 @@ def test_nothing_known_is_lost_between_fit_and_serving(tiny_log):
 
 def test_other_tools_read_it(tiny_log):
     """Arrow sees one table with day and scenario as columns; truth lies elsewhere."""
-    table = ds.dataset(tiny_log.folder / "impressions", partitioning="hive").to_table()
+    table = ds.dataset(tiny_log._folder / "impressions", partitioning="hive").to_table()
     assert {"day", "scenario", "propensity", "watch_s"} <= set(table.column_names)
     assert not [name for name in table.column_names if name.startswith("p_")]
-    manifest = json.loads((tiny_log.folder / "manifest.json").read_text())
+    manifest = json.loads((tiny_log._folder / "manifest.json").read_text())
     assert table.num_rows == manifest["impressions"]
 
 
@@ -185,7 +185,7 @@ def test_an_interrupted_log_is_not_complete_and_goes_on(tmp_path):
     with pytest.raises(LogError, match="incomplete, 2 of 3 days"):
         Log.open(target)
     simulate(config(), 3, server("popularity", 0.1), 3, target, ranker_name="p")
-    assert files(target) == files(whole.folder)
+    assert files(target) == files(whole._folder)
 
 
 def test_broken_folders_are_refused_in_one_line(tiny_log, tmp_path):
@@ -193,7 +193,7 @@ def test_broken_folders_are_refused_in_one_line(tiny_log, tmp_path):
     with pytest.raises(LogError, match=r"no manifest.json there; allowed"):
         Log.open(tmp_path / "nowhere")
     copy = tmp_path / "copy"
-    shutil.copytree(tiny_log.folder, copy)
+    shutil.copytree(tiny_log._folder, copy)
     part = copy / "impressions/day=0001/scenario=swipe/part-0.parquet"
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.raises(LogError, match=r"scenario=swipe/part-0.parquet is \d+ bytes instead of"):
@@ -205,7 +205,7 @@ def test_broken_folders_are_refused_in_one_line(tiny_log, tmp_path):
     with pytest.raises(LogError, match=r"manifest.json is broken"):
         Log.open(copy)
     with pytest.raises(LogError, match="with other settings"):
-        simulate(config(), 8, server("random"), 3, tiny_log.folder, ranker_name="random")
+        simulate(config(), 8, server("random"), 3, tiny_log._folder, ranker_name="random")
     a_file = tmp_path / "file"
     a_file.write_text("x")
     with pytest.raises(LogError, match="is a file"):

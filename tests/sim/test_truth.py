@@ -61,11 +61,11 @@ def test_targets_respect_the_graph():
 @pytest.mark.parametrize(
     ("dial", "value", "message"),
     [
-        ("population__n_users", 0, r"PopulationConfig.n_users = 0; allowed: a number in \[1"),
-        ("session__refer_pull", 1.5, r"SessionConfig.refer_pull = 1.5; allowed"),
-        ("watch__bounce_median_s", "x", r"WatchConfig.bounce_median_s = 'x'; allowed: a number"),
-        ("swipe__base_click", 0.2, r"WorldConfig.swipe.base_click = 0.2; allowed: null"),
-        ("tab__traffic_share", 0.5, r"traffic_share sum to"),
+        ("population__n_users", 0, r"population.n_users = 0; allowed: an integer in \[1"),
+        ("session__refer_pull", 1.5, r"session.refer_pull = 1.5; allowed"),
+        ("watch__bounce_median_s", "x", r"watch.bounce_median_s = 'x'; allowed: a number"),
+        ("swipe__base_click", 0.2, r"swipe.base_click = 0.2; allowed: null"),
+        ("tab__traffic_share", 0.5, r"traffic_share of .*; allowed: shares with sum 1"),
         ("session__entry_shares", [0.5, 0.5, 0.5], r"allowed: shares with sum 1"),
     ],
 )

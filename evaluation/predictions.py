@@ -1,0 +1,258 @@
+"""Predicted probabilities on shown rows, and the rows and labels that they are judged on.
+
+A card low on a page is seen less, so what follows an impression depends on its position.
+Probabilities are therefore judged at the position shown: those of a `Positional` policy on every
+row, at its position (slice "all"); those of any other on what stood at the top, where `predict` is
+meant (slice "top", which every policy has). No number mixes the two.
+
+A purchase comes up to weeks after the stay. It is judged twice: on purchases within WINDOW after
+the stay, for stays that ended that long before the log does (slice "1h"), and on all that ever
+come, which the simulator knows (slice "ultimate", kind "truth"); for rows at the top "top, 1h" and
+"top, ultimate". Conversions need a stated window and matured labels (Chapelle, KDD 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import classification
+from evaluation.intervals import Estimate
+from evaluation.metrics import MetricError
+from evaluation.results import ALL, Kind, Row, Subject
+from policies.contract import Positional, Probabilistic
+from sim.schema import PAD, SCENARIOS, TARGETS, Impressions, Requests
+from sim.truth import TruthRows
+from sim.truth_log import logged_truth
+
+if TYPE_CHECKING:
+    from sim.log import Log
+    from sim.tick import Tick
+
+WINDOW, WINDOW_S = "1h", 3600.0
+"""Attribution window of a purchase, after the end of the stay; a third of all come in it."""
+
+TOP, ULTIMATE = "top", "ultimate"
+
+_BLOCK_ROWS = 512
+"""Requests predicted at once."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a number is about: the columns of the results table that are not the policy's."""
+
+    metric: str
+    scenario: str
+    slice: str = ALL
+    kind: Kind = "offline"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted probabilities and labels of all shown rows."""
+
+    targets: tuple[str, ...]
+    """The P targets that the policy predicts."""
+    probability: NDArray[np.float32]
+    """[P, N]; of a row that is not at the top only meant where `positional`."""
+    label: NDArray[np.float32]
+    """[P, N], as known at the end of the log."""
+    positional: bool
+    """Whether probabilities are at the position shown, else at the top."""
+    position: NDArray[np.int8]
+    """[N]."""
+    user_id: NDArray[np.int32]
+    """[N]."""
+    scenario: NDArray[np.int8]
+    """[N]."""
+    waited_s: NDArray[np.float64]
+    """[N], from the end of the stay to the end of the log; negative where it is not over."""
+    purchase_delay_s: NDArray[np.float64]
+    """[N], from the end of the stay to the purchase, NaN where none is known."""
+    will_purchase: NDArray[np.bool_] | None
+    """[N], whether a purchase ever comes of it; None where the truth is not to be had."""
+
+    @classmethod
+    def concat(cls, parts: list[Predictions]) -> Predictions | None:
+        """Stack the predictions of several ticks; None where there are none.
+
+        Raises:
+            MetricError: the parts have other targets.
+        """
+        filled = [part for part in parts if part.targets]
+        if not filled:
+            return None
+        targets = filled[0].targets
+        if any(part.targets != targets for part in filled):
+            raise MetricError("the policy predicts other targets at some ticks than at others")
+        bought = [p.will_purchase for p in filled if p.will_purchase is not None]
+        return cls(
+            targets,
+            np.concatenate([p.probability for p in filled], axis=1),
+            np.concatenate([p.label for p in filled], axis=1),
+            filled[0].positional,
+            np.concatenate([p.position for p in filled]),
+            np.concatenate([p.user_id for p in filled]),
+            np.concatenate([p.scenario for p in filled]),
+            np.concatenate([p.waited_s for p in filled]),
+            np.concatenate([p.purchase_delay_s for p in filled]),
+            np.concatenate(bought) if len(bought) == len(filled) else None,
+        )
+
+    def judged(
+        self,
+    ) -> Iterator[tuple[int, str, Kind, NDArray[np.bool_], NDArray[np.generic]]]:
+        """Yield (target, slice, kind, rows [N], labels [N]) of everything that is to be judged."""
+        parts = [(TOP, self.position == 0)]
+        if self.positional:
+            parts.insert(0, (ALL, np.ones(len(self.position), np.bool_)))
+        for index, target in enumerate(self.targets):
+            for name, rows in parts:
+                if target != "purchase":
+                    yield index, name, "offline", rows, self.label[index]
+                    continue
+                prefix = "" if name == ALL else f"{name}, "
+                soon = self.purchase_delay_s <= WINDOW_S  # NaN is not
+                over = rows & (self.waited_s >= WINDOW_S)
+                yield index, f"{prefix}{WINDOW}", "offline", over, soon
+                if self.will_purchase is not None:
+                    yield index, f"{prefix}{ULTIMATE}", "truth", rows, self.will_purchase
+
+
+def predict_tick(
+    policy: Probabilistic, tick: Tick, as_of_s: float, truth: TruthRows | None
+) -> Predictions:
+    """Predict what was shown in a tick.
+
+    Args:
+        policy: fitted, and told what was known.
+        tick: the tick.
+        as_of_s: end of the log.
+        truth: true side of a log that holds the tick, ascending in request id and position.
+
+    Raises:
+        MetricError: a target is unknown, a shape is wrong, or the truth is of another log.
+    """
+    requests, rows = tick.slates()
+    shown = tick.shown
+    real = rows != PAD
+    position = np.where(real, shown.position[np.maximum(rows, 0)], 0).astype(np.int32)
+    by_target: dict[str, NDArray[np.float32]] = {}
+    for block in requests.blocks(_BLOCK_ROWS):
+        batch = requests.take(block).as_handed()
+        found = (
+            policy.predict_at(batch, position[block])
+            if isinstance(policy, Positional)
+            else policy.predict(batch)
+        )
+        for target, table in found.items():
+            _check(target, table, batch)
+            column = by_target.setdefault(target, np.full(len(shown), np.nan, np.float32))
+            column[rows[block][real[block]]] = table[real[block]]
+    targets = tuple(target for target in TARGETS if target in by_target)
+    empty = np.empty((0, len(shown)), dtype=np.float32)
+    probability = np.stack([by_target[t] for t in targets]) if targets else empty
+    bought = None if truth is None else truth.will_purchase[_rows_of(shown, truth)]
+    positional = isinstance(policy, Positional)
+    return _predictions(targets, probability, shown, positional, as_of_s, bought)
+
+
+def reference_rows(subject: Subject, log: Log, n_users: int) -> list[Row]:
+    """Return how the true probabilities fare on the same rows: what the best policy can reach.
+
+    Args:
+        subject: what the rows are about; its policy is "".
+        log: the part that policies were judged on.
+        n_users: number of users U.
+    """
+    truth, shown = logged_truth(log), log.impressions()
+    probability = np.stack([getattr(truth, f"p_{name}") for name in TARGETS])
+    whole = _predictions(TARGETS, probability, shown, True, log.as_of_s, truth.will_purchase)
+    rows = []
+    for measure, estimate in classify(whole, n_users).items():
+        if measure.slice.endswith(WINDOW):
+            continue  # the true probabilities are of purchases that ever come
+        interval, where = estimate.interval(), (measure.scenario, measure.slice)
+        rows.append(
+            subject.level(measure.metric, "truth", interval, scenario=where[0], slice=where[1])
+        )
+    return rows
+
+
+def classify(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
+    """Return every classification metric of every target, slice and scenario."""
+    out: dict[Measure, Estimate] = {}
+    for index, part, kind, rows, labels in predictions.judged():
+        target = predictions.targets[index]
+        for scenario, own in scopes(predictions.scenario):
+            where = own & rows
+            p, y = predictions.probability[index][where], labels[where]
+            user = predictions.user_id[where]
+
+            def measure(name: str) -> Measure:
+                return Measure(f"{name}/{target}", scenario, part, kind)  # noqa: B023
+
+            out[measure("logloss")] = classification.log_loss(p, y, user, n_users)
+            out[measure("pcoc")] = classification.pcoc(p, y, user, n_users)
+            if target == "watch":  # a share of the cap, not a class
+                continue
+            out[measure("auc")] = classification.auc(p, y, user, n_users)
+            grouped = classification.gauc(p, y, user, n_users)
+            out[measure("gauc")] = grouped.estimate
+            out[measure("gauc_dropped_users")] = grouped.dropped
+    return out
+
+
+def scopes(scenario: NDArray[np.int8]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return (name, rows [N]) of each scenario and of all together."""
+    everything = np.ones(len(scenario), dtype=np.bool_)
+    own = [(name, scenario == code) for code, name in enumerate(SCENARIOS)]
+    return [*own, (ALL, everything)]
+
+
+def _predictions(
+    targets: tuple[str, ...],
+    probability: NDArray[np.float32],
+    shown: Impressions,
+    positional: bool,
+    as_of_s: float,
+    will_purchase: NDArray[np.bool_] | None,
+) -> Predictions:
+    empty = np.empty((0, len(shown)), dtype=np.float32)
+    return Predictions(
+        targets,
+        probability,
+        np.stack([shown.target(t) for t in targets]) if targets else empty,
+        positional,
+        shown.position,
+        shown.user_id,
+        shown.scenario,
+        as_of_s - shown.known_s,
+        shown.purchase_s - shown.known_s,
+        will_purchase,
+    )
+
+
+def _check(target: str, table: NDArray[np.floating], batch: Requests) -> None:
+    if target not in TARGETS:
+        raise MetricError(f"predicted target {target!r} is unknown; allowed: {', '.join(TARGETS)}")
+    if table.shape != batch.mask.shape:
+        raise MetricError(
+            f"predictions of {target!r} have shape {table.shape}; "
+            f"expected [B, C] = {batch.mask.shape}"
+        )
+
+
+def _rows_of(shown: Impressions, truth: TruthRows) -> NDArray[np.int64]:
+    """Return the row of `truth` that belongs to each shown row."""
+    at = np.searchsorted(truth.request_id, shown.request_id) + shown.position
+    at = np.minimum(at, max(len(truth) - 1, 0))
+    same = (truth.request_id[at] == shown.request_id) if len(truth) else np.zeros(len(shown), bool)
+    if not (same.all() and (truth.position[at] == shown.position).all()):
+        raise MetricError("the truth is of another log than the impressions")
+    return np.asarray(at, np.int64)
