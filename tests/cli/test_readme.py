@@ -11,10 +11,19 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+PLUG_IN, AGENT = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
 def plug_in() -> str:
     """The code block that the README saves as my_policy.py."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    return code
+    return PLUG_IN
+
+
+def test_the_agents_lines_work_when_pasted() -> None:
+    small = AGENT.replace('"default"', '"tiny"').replace("1024", "8")
+    names: dict[str, object] = {}
+    exec(small, names)
+    assert names["rewards"].shape == (8,)
 
 
 def test_plug_in_is_short() -> None:
