@@ -54,7 +54,7 @@ class Scale:
 SCALES = {
     scale.name: scale
     for scale in (
-        Scale("full", "default", 6, 2, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
+        Scale("full", "default", 6, 6, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
         Scale("small", "tiny", 2, 1, 50, 1, 100, 50, 300, 1_000, 50, 1),
     )
 }

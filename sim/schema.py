@@ -243,11 +243,16 @@ class Supply:
         """The table on read-only views, always the same object."""
         return Supply(*(_locked(getattr(self, f.name)) for f in fields(self)))
 
-    def lists(self, rows: NDArray[np.integer]) -> Supply:
-        """Return the table of the rows [L] alone, read-only."""
-        own = Supply(*(_row_copy(getattr(self, f.name), rows) for f in fields(self)))
+    def lists(self, rows: NDArray[np.integer] | slice) -> Supply:
+        """Return the table of some rows [L] alone, read-only."""
+        own = Supply(
+            _locked(self.streamer_id[rows]),
+            _locked(self.product_id[rows]),
+            _locked(self.room_id[rows]),
+            _locked(self.room_start_s[rows]),
+        )
         if "column_of" in self.__dict__:  # cheaper than to find the columns again
-            own.__dict__["column_of"] = _row_copy(self.column_of, rows)
+            own.__dict__["column_of"] = _locked(self.column_of[rows])
         return own
 
     @cached_property
@@ -269,12 +274,6 @@ def _as_open(derived: NDArray[T], source: NDArray[np.generic]) -> NDArray[T]:
     """Make a derived array read-only where its source is."""
     derived.flags.writeable = source.flags.writeable
     return derived
-
-
-def _row_copy(table: NDArray[T], rows: NDArray[np.integer]) -> NDArray[T]:
-    copy: NDArray[T] = table[rows]
-    copy.flags.writeable = False
-    return copy
 
 
 def _spread(cell: Ints, column: NDArray[T]) -> NDArray[T]:
@@ -334,9 +333,7 @@ class Requests:
         Arrays are read-only, so that no policy alters the world it is judged in; the supply holds
         the lists of these requests alone: later ones would tell when each room will end.
         """
-        used = np.zeros(len(self.supply.streamer_id), np.bool_)
-        used[self.row] = True
-        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        row, supply = self._own_lists()
         own = {
             f.name: _locked(getattr(self, f.name))
             for f in fields(self)
@@ -344,10 +341,21 @@ class Requests:
         }
         return Requests(
             **own,
-            row=_locked(place[self.row]),
-            supply=self.supply.lists(np.flatnonzero(used)),
+            row=_locked(row),
+            supply=supply,
             catalogue=self.catalogue.read_only,
         )
+
+    def _own_lists(self) -> tuple[NDArray[np.int32], Supply]:
+        """Return the rows [B] of these requests in a table of their own lists."""
+        if len(self) and (self.scenario == self.scenario[0]).all():
+            # lists of one scenario stand in the order of time: a view up to the latest will do
+            low, high = self.row.min(), self.row.max() + 1
+            return self.row - low, self.supply.lists(slice(low, high))
+        used = np.zeros(len(self.supply.streamer_id), np.bool_)
+        used[self.row] = True
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        return place[self.row], self.supply.lists(np.flatnonzero(used))
 
     def reorder(self, columns: Ints) -> Requests:
         """Return the same requests with candidates taken in the order `columns` [B, C']."""
