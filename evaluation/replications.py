@@ -20,7 +20,9 @@ from evaluation.pooling import KEYS
 from evaluation.results import Results, ResultsError
 from evaluation.study_folder import CONFIG, ENVIRONMENT, TABLE, facts, privileged, settings
 
-NOT_COMPARED = ("seed", "policies", "control", "name", "question", "out", "work", "workers")
+NOT_COMPARED = (
+    "seed", "policies", "control", "name", "question", "out", "work", "workers", "overwrite",
+)  # fmt: skip
 """Top-level settings that change no number of a policy in a world; `control` is in KEYS."""
 
 WORLD_NAME = "world.name"
