@@ -8,6 +8,7 @@ Heavy modules are imported inside the verbs, so that `--help` is instant.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,11 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(given)
     except KeyboardInterrupt:
-        goes_on = given[:1] in (["study"], ["simulate"])
-        _complain(
-            f"interrupted; the same command {'goes on from here' if goes_on else 'starts over'}"
-        )
-        return 130
+        return _report_interruption(given)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -96,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _debugging():
             raise
         return _report_error(error)
+    finally:
+        if arguments is None:  # all is said: Ctrl-C while the interpreter winds up changes nothing
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _report_interruption(given: list[str]) -> int:

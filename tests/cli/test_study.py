@@ -47,7 +47,7 @@ def test_simulate_writes_a_log(run, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [6.0, 10.0, 14.0])
+@pytest.mark.parametrize("after_s", [2.0, 4.5, 7.0])
 def test_interrupted_study_goes_on(tmp_path, after_s) -> None:
     def command(name: str) -> list[str]:
         places = [f"out={tmp_path / name}", f"work={tmp_path / name}-work"]
