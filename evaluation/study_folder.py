@@ -22,7 +22,7 @@ CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, POLICIES = (
 )
 """Names of the files beside the results table; all but the table may be missing."""
 
-SEES_THE_TRUTH = frozenset({"oracle"})
+SEES_THE_TRUTH = frozenset({"oracle", "anti_oracle"})
 """Policies that see the truth, in folders that do not say which do."""
 
 CURVE_COLUMNS = ("scenario", "estimator", "t_s", "cumulative_conversion", "low", "high")

@@ -1,4 +1,4 @@
-"""The privileged policy: ranks by the true expected value, and so bounds what any policy can reach.
+"""The privileged policies: they rank by the true expected value, and so bound every policy.
 
 The bound is myopic: it is the best order for the objective of one request, not of a whole session.
 """
@@ -34,10 +34,22 @@ class Oracle:
         Raises:
             PolicyError: always.
         """
+        name = type(self).__name__
         raise PolicyError(
-            "policy Oracle is privileged: serve it in a world, or use score_with_truth"
+            f"policy {name} is privileged: serve it in a world, or use score_with_truth"
         )
 
     def score_with_truth(self, requests: Requests, truth: RequestTruth) -> NDArray[np.floating]:
         """Return the expected objective of showing each candidate, [B, C], from the true state."""
         return truth.value()
+
+
+class AntiOracle(Oracle):
+    """Scores by the world's own expected objective with its sign changed: the worst order there is.
+
+    With the oracle it brackets every policy, and as a logging policy it makes the hardest log.
+    """
+
+    def score_with_truth(self, requests: Requests, truth: RequestTruth) -> NDArray[np.floating]:
+        """Return the negative expected objective of showing each candidate, [B, C]."""
+        return -truth.value()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
-from policies.oracle import Oracle
+from policies.oracle import AntiOracle, Oracle
 from policies.rank import Exploration, PolicyError, Server
 from sim.config import ConfigError
 from sim.schema import PAD, Requests
@@ -104,6 +104,18 @@ def test_the_oracle_is_served_the_truth_and_refuses_to_guess() -> None:
         server.rank(batch, 2, u, None)
     with pytest.raises(PolicyError, match="Oracle is privileged"):
         Oracle().score(batch)
+
+
+def test_the_anti_oracle_is_the_oracle_upside_down() -> None:
+    batch, u = requests([[3, 7, 5, PAD]]), np.full((1, 3), 0.5)
+    truth = cast("RequestTruth", Truth(batch))
+    columns = [
+        Server(policy, Exploration()).rank(batch, 3, u, truth).column[0].tolist()
+        for policy in (Oracle(), AntiOracle())
+    ]
+    assert columns[0] == columns[1][::-1]
+    with pytest.raises(PolicyError, match="AntiOracle is privileged"):
+        AntiOracle().score(batch)
 
 
 @pytest.mark.parametrize(("half_life_s", "prior"), [(0.0, 1.0), (float("inf"), 1.0), (9.0, -1.0)])

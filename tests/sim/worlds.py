@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from policies import Exploration, Server
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.oracle import Oracle
-from sim.config import WorldConfig, build
+from sim.config import WorldConfig
 from sim.log import Log
+from sim.presets import preset
 from sim.schema import DAY_S
 from sim.world import DayRecord, World
 
 TICK_S = 4 * 3600.0
 """Length of a tick of the tiny world."""
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-
 
 @cache
 def config(name: str = "tiny", **dials: float) -> WorldConfig:
     """Return a preset; dials are dotted paths with `__` for the dot."""
-    root = OmegaConf.create(
-        {
-            "objective": OmegaConf.load(CONF / "objective" / "default.yaml"),
-            "world": OmegaConf.load(CONF / "world" / f"{name}.yaml"),
-        }
-    )
-    for path, value in dials.items():
-        OmegaConf.update(root.world, path.replace("__", "."), value)
-    built: WorldConfig = build(root.world)
-    return built
+    return preset(name, [f"world.{k.replace('__', '.')}={v}" for k, v in dials.items()])
 
 
 def server(name: str, eps: float | None = None) -> Server:
