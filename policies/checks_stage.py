@@ -16,7 +16,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,9 @@ from policies.contract import FitContext, Policy
 from policies.heuristics import Random, Recency
 from policies.rank import Exploration, Server
 from policies.trespass import watched
-from sim.config import WorldConfig, build
 from sim.log import MANIFEST, Log
 from sim.log_writer import LogIdentity, LogWriter
+from sim.presets import preset
 from sim.schema import DAY_S, Impressions, Purchases, Requests
 from sim.world import World
 
@@ -282,7 +281,7 @@ def planted_stage() -> Stage:
     A random ranker serves day 0. On day 1 the newest live wins in one world, the oldest in its
     twin, so that nearly every later event differs.
     """
-    world = World(_tiny(), SEED)
+    world = World(preset("tiny"), SEED)
     first = next(world.run(Server(Random(), Exploration()), 1))
     logs = []
     for name, ranker in (("log", Recency()), ("twin", _Oldest())):
@@ -331,18 +330,6 @@ def _folder() -> Path:
     name = tempfile.mkdtemp(prefix="swipelab-checks-")
     atexit.register(shutil.rmtree, name, ignore_errors=True)
     return Path(name)
-
-
-def _tiny() -> WorldConfig:
-    """Return the preset `world=tiny` with the default objective."""
-    from omegaconf import OmegaConf  # slow to import, and not needed to check on another stage
-
-    conf = files("conf")
-    node = OmegaConf.create(conf.joinpath("world", "tiny.yaml").read_text())
-    objective = OmegaConf.create(conf.joinpath("objective", "default.yaml").read_text())
-    config = build(OmegaConf.merge(node, {"objective": objective}))
-    assert isinstance(config, WorldConfig)
-    return config
 
 
 def _some_of_each(code: NDArray[np.integer], n: int) -> NDArray[np.int64]:

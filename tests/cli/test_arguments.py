@@ -67,7 +67,13 @@ def test_there_is_something_to_check() -> None:
     policies = {node["_target_"] for key, root in roots() for node in [OmegaConf.select(root, key)]}
     assert len(policies) == len(registry.built_in()) + 1
     assert {target for target, _ in CASES} >= policies - {
-        f"policies.{name}" for name in ("heuristics.Random", "heuristics.Recency", "oracle.Oracle")
+        f"policies.{name}"
+        for name in (
+            "heuristics.Random",
+            "heuristics.Recency",
+            "oracle.Oracle",
+            "oracle.AntiOracle",
+        )
     }
     assert ("policies.trainer.Trainer", "epochs") in CASES
     assert len(CASES) > 130
