@@ -13,7 +13,6 @@ from itertools import combinations, permutations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from evaluation.leaderboard import goodness
 
@@ -62,6 +61,8 @@ def agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> tupl
     Returns:
         NaN for both where one of them is the same for all policies.
     """
+    from scipy.stats import kendalltau  # a second of imports that only reports need
+
     result = kendalltau(first, second)
     tau, n = float(result.statistic), len(first)
     if np.isnan(tau) or n > EXACT:

@@ -200,7 +200,7 @@ def simulate_job(config: DictConfig) -> None:
     """Write one log; Hydra calls it once, or once per job of a sweep."""
     with _ErrorsInOneLine():
         from evaluation.settings import simulate_settings
-        from evaluation.study import simulate_log
+        from evaluation.simulation import simulate_log
 
         sys.stdout.write(f"{simulate_log(simulate_settings(config, swept=_is_swept()))}\n")
 

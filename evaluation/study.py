@@ -9,18 +9,14 @@ import multiprocessing
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evaluation import offline, online, survival
-from evaluation.blame import TrialError, blaming
-from evaluation.environment import environment_record, plug_in_digest, source_digest
+from evaluation.blame import TrialError
+from evaluation.environment import environment_record, source_digest
 from evaluation.episodes import conversion_truth, episodes
 from evaluation.interruption import end_with_parent, interrupts_held
 from evaluation.offline import OfflineProtocol
@@ -30,37 +26,15 @@ from evaluation.progress import POLL_S, StudyProgress, TrialWatch
 from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, require_own
 from evaluation.publishing import TIMINGS as TIMINGS
 from evaluation.results import Kind, Results, Subject
-from evaluation.settings import LoggingSettings, SimulationSettings, StudySettings
+from evaluation.settings import StudySettings
+from evaluation.simulation import UNREAD, advice, code_digest, write_log
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
 from evaluation.trial import Trial, TrialPlan, finished, limit_threads, run_trial
-from policies.contract import FitContext, is_privileged
-from policies.rank import Server
+from policies.contract import is_privileged
 from sim.config import build
 from sim.log import Log, LogError, read_manifest
 from sim.schema import DAY_S, SWIPE
-from sim.simulate import simulate
 from sim.truth_log import logged_truth
-
-UNREAD = "unread-"
-"""Begins the digest of a plug-in whose source cannot be read; its work is not kept."""
-
-
-def simulate_log(settings: SimulationSettings) -> Path:
-    """Write the log of a simulation into `settings.out` and return that folder.
-
-    An interrupted one is continued; a finished one is left as it is.
-
-    Raises:
-        LogError: the folder holds another log, a broken one, or cannot be written.
-        TrialError: the logging policy raises.
-    """
-    progress = StudyProgress()
-    with progress.shown(), _advice(settings.out):
-        _write_log(settings, settings.out, progress)
-    draft = settings.out / f".{CONFIG}"
-    draft.write_text(settings.config_yaml)
-    draft.replace(settings.out / CONFIG)
-    return settings.out
 
 
 def run_study(settings: StudySettings) -> Path:
@@ -77,9 +51,9 @@ def run_study(settings: StudySettings) -> Path:
     began = time.perf_counter()
     progress = StudyProgress()
     log_folder = settings.work / "logs" / _log_key(settings)
-    with progress.shown(), _advice(log_folder):
+    with progress.shown(), advice(log_folder):
         _drop_broken(log_folder, progress)
-        log = _write_log(settings.simulation, log_folder, progress)
+        log = write_log(settings.simulation, log_folder, progress)
         simulated_s = time.perf_counter() - began
         plans = [_plan(settings, name, log_folder) for name in settings.policies]
         trials = _run_trials(plans, settings.workers, progress)
@@ -109,18 +83,6 @@ def run_study(settings: StudySettings) -> Path:
     return settings.out
 
 
-@contextmanager
-def _advice(folder: Path) -> Iterator[None]:
-    """Add to the error of a broken log what to do about it."""
-    try:
-        yield
-    except LogError as error:
-        text = str(error).removesuffix("; write the log again")
-        if any(words in text for words in ("another folder", "the same", "writ")):
-            raise  # it says what to do itself, or no file is to blame
-        raise LogError(f"{text}; delete {folder} and run the same command") from error
-
-
 def _drop_broken(folder: Path, progress: StudyProgress) -> None:
     """Remove a cached log that is complete but damaged: the same one is simulated again.
 
@@ -139,30 +101,11 @@ def _drop_broken(folder: Path, progress: StudyProgress) -> None:
         shutil.rmtree(folder)
 
 
-def _write_log(settings: SimulationSettings, folder: Path, progress: StudyProgress) -> Log:
-    logging = settings.logging
-    policy = build(logging.policy, "logging.arguments")
-    watch = progress.simulation(settings.days)
-    with blaming(logging.name, "writing the log", policy):
-        policy.fit(Log.nothing(settings.world.tick_s, DAY_S), FitContext())
-        log = simulate(
-            settings.world,
-            settings.seed,
-            Server(policy, logging.exploration),
-            settings.days,
-            folder,
-            ranker_name=_logging_key(logging),
-            on_day=watch,
-        )
-    watch.end()
-    return log
-
-
 def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
     metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in settings.ks]
     protocol = OfflineProtocol((*metrics, "mrr", "query_auc"), (settings.sampled_m,))
     node = settings.policies[name]
-    code = _code(node)
+    code = code_digest(node)
     unread = UNREAD if code.startswith(UNREAD) else ""
     key = _digest(_log_key(settings), name, repr(node), code, settings.deploy_days, repr(protocol))
     return TrialPlan(
@@ -296,21 +239,11 @@ def _policy_facts(settings: StudySettings) -> dict[str, dict[str, object]]:
 
 
 def _log_key(settings: StudySettings) -> str:
-    code = _code(settings.logging.policy)
+    code = code_digest(settings.logging.policy)
     unread = UNREAD if code.startswith(UNREAD) else ""
     logging = (settings.logging.policy, settings.logging.exploration, code)
     key = _digest(settings.world, settings.seed, settings.days, logging, source_digest())
     return f"{unread}{key}"
-
-
-def _logging_key(logging: LoggingSettings) -> str:
-    """Say which logging policy this is, its source included: part of the log's identity."""
-    return repr((logging.policy, logging.exploration, _code(logging.policy), source_digest()))
-
-
-def _code(node: Mapping[str, Any]) -> str:
-    """Return a digest of a plug-in's source; one that never comes again where it is unreadable."""
-    return plug_in_digest(node) or f"{UNREAD}{uuid.uuid4()}"
 
 
 def _digest(*parts: object) -> str:

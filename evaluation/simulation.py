@@ -1,0 +1,89 @@
+"""Writing a log with a logging policy from the config, shown and resumable."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evaluation.blame import blaming
+from evaluation.environment import plug_in_digest, source_digest
+from evaluation.progress import StudyProgress
+from evaluation.settings import LoggingSettings, SimulationSettings
+from evaluation.study_folder import CONFIG
+from policies.contract import FitContext
+from policies.rank import Server
+from sim.config import build
+from sim.log import Log, LogError
+from sim.schema import DAY_S
+from sim.simulate import simulate
+
+UNREAD = "unread-"
+"""Begins the digest of a plug-in whose source cannot be read; its work is not kept."""
+
+
+def simulate_log(settings: SimulationSettings) -> Path:
+    """Write the log of a simulation into `settings.out` and return that folder.
+
+    An interrupted one is continued; a finished one is left as it is.
+
+    Raises:
+        LogError: the folder holds another log, a broken one, or cannot be written.
+        TrialError: the logging policy raises.
+    """
+    progress = StudyProgress()
+    with progress.shown(), advice(settings.out):
+        write_log(settings, settings.out, progress)
+    draft = settings.out / f".{CONFIG}"
+    draft.write_text(settings.config_yaml)
+    draft.replace(settings.out / CONFIG)
+    return settings.out
+
+
+def write_log(settings: SimulationSettings, folder: Path, progress: StudyProgress) -> Log:
+    """Write the log of a simulation into `folder`, or what is missing of it.
+
+    Raises:
+        LogError: the folder holds another log, a broken one, or cannot be written.
+        TrialError: the logging policy raises.
+    """
+    logging = settings.logging
+    policy = build(logging.policy, "logging.arguments")
+    watch = progress.simulation(settings.days)
+    with blaming(logging.name, "writing the log", policy):
+        policy.fit(Log.nothing(settings.world.tick_s, DAY_S), FitContext())
+        log = simulate(
+            settings.world,
+            settings.seed,
+            Server(policy, logging.exploration),
+            settings.days,
+            folder,
+            ranker_name=_logging_key(logging),
+            on_day=watch,
+        )
+    watch.end()
+    return log
+
+
+@contextmanager
+def advice(folder: Path) -> Iterator[None]:
+    """Add to the error of a broken log what to do about it."""
+    try:
+        yield
+    except LogError as error:
+        text = str(error).removesuffix("; write the log again")
+        if any(words in text for words in ("another folder", "the same", "writ")):
+            raise  # it says what to do itself, or no file is to blame
+        raise LogError(f"{text}; delete {folder} and run the same command") from error
+
+
+def _logging_key(logging: LoggingSettings) -> str:
+    """Say which logging policy this is, its source included: part of the log's identity."""
+    return repr((logging.policy, logging.exploration, code_digest(logging.policy), source_digest()))
+
+
+def code_digest(node: Mapping[str, Any]) -> str:
+    """Return a digest of a plug-in's source; one that never comes again where it is unreadable."""
+    return plug_in_digest(node) or f"{UNREAD}{uuid.uuid4()}"
