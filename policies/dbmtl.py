@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from policies.blocks.bottom import SplitBottom
 from policies.blocks.relation import BayesianRelation
-from policies.blocks.request import RequestEncoder
-from policies.blocks.sides import SideEncoder
-from policies.blocks.towers import Heads, TowerBank
-from policies.columns import SideTensors, Statistics
+from policies.blocks.towers import Heads
+from policies.blocks.trunk import Trunk
+from policies.columns import Statistics
 from policies.fusion import Fusion
 from policies.memory import FeatureConfig
 from policies.multitask import MultiTaskPolicy
@@ -21,7 +19,7 @@ from policies.trainer import Trainer
 from sim.config import MAX_WIDTH, require_bool, require_int, require_widths
 
 
-class DBMTLNetwork(nn.Module):
+class DBMTLNetwork(Trunk):
     """h = MLP_b(x); u_k = MLP_k(h); r_k = ReLU(W_k [u_k; r of parents]); z_k = w_k . r_k + b_k.
 
     Source: DBMTL (arXiv 1902.09154); x = [user; refer, if read; moment; streamer; pair].
@@ -47,31 +45,15 @@ class DBMTLNetwork(nn.Module):
         relation: int,
     ) -> None:
         """Create the layers."""
-        super().__init__()
-        dims = (encoder.id_dim, encoder.context_dim)
-        self.request = RequestEncoder(statistics, *dims, refer)
-        self.streamer = SideEncoder(statistics.streamer, *dims)
-        widths = self.request.width, self.streamer.width
-        self.bottom = SplitBottom(*widths, statistics, bottom, refer)
-        self.towers = TowerBank(self.bottom.width, towers, len(graph.targets))
+        super().__init__(statistics, encoder, refer, bottom, towers, len(graph.targets))
         self.relation = BayesianRelation(graph, self.towers.width, relation)
         self.heads = Heads(relation, statistics.base_rates(graph.targets))
-
-    def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
-        """Return the request's part of the first layer [B, bottom[0]]."""
-        out: Tensor = self.bottom.request_part(self.request(user, refer, moment))
-        return out
-
-    def streamer_side(self, streamer: SideTensors) -> Tensor:
-        """Return the room's part of the first layer [N, bottom[0]]."""
-        out: Tensor = self.bottom.streamer(self.streamer(streamer))
-        return out
 
     def join(
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return logits [N, T] in the order of graph.targets."""
-        u = self.towers(self.bottom(request, streamer, pair, position))
+        u = self.tower_outputs(request, streamer, pair, position)
         out: Tensor = self.heads(self.relation(u))
         return out
 

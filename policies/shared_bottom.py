@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from policies.blocks.bottom import SplitBottom
-from policies.blocks.request import RequestEncoder
-from policies.blocks.sides import SideEncoder
-from policies.blocks.towers import Heads, TowerBank
-from policies.columns import SideTensors, Statistics
+from policies.blocks.towers import Heads
+from policies.blocks.trunk import Trunk
+from policies.columns import Statistics
 from policies.fusion import Fusion
 from policies.memory import FeatureConfig
 from policies.multitask import MultiTaskPolicy
@@ -20,7 +18,7 @@ from sim.config import require_bool, require_widths
 from sim.schema import TARGETS
 
 
-class SharedBottomNetwork(nn.Module):
+class SharedBottomNetwork(Trunk):
     """h = MLP_b([user; refer, if read; moment; streamer; pair]); z_k = w_k . MLP_k(h) + b_k.
 
     Args:
@@ -42,30 +40,14 @@ class SharedBottomNetwork(nn.Module):
         towers: Sequence[int],
     ) -> None:
         """Create the layers."""
-        super().__init__()
-        dims = (encoder.id_dim, encoder.context_dim)
-        self.request = RequestEncoder(statistics, *dims, refer)
-        self.streamer = SideEncoder(statistics.streamer, *dims)
-        widths = self.request.width, self.streamer.width
-        self.bottom = SplitBottom(*widths, statistics, bottom, refer)
-        self.towers = TowerBank(self.bottom.width, towers, len(targets))
+        super().__init__(statistics, encoder, refer, bottom, towers, len(targets))
         self.heads = Heads(self.towers.width, statistics.base_rates(targets))
-
-    def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
-        """Return the request's part of the first layer [B, bottom[0]]."""
-        out: Tensor = self.bottom.request_part(self.request(user, refer, moment))
-        return out
-
-    def streamer_side(self, streamer: SideTensors) -> Tensor:
-        """Return the room's part of the first layer [N, bottom[0]]."""
-        out: Tensor = self.bottom.streamer(self.streamer(streamer))
-        return out
 
     def join(
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return logits [N, T]."""
-        out: Tensor = self.heads(self.towers(self.bottom(request, streamer, pair, position)))
+        out: Tensor = self.heads(self.tower_outputs(request, streamer, pair, position))
         return out
 
 
