@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import ConfigError, WorldConfig
-from sim.kernel import block, kernel
-from sim.outcome import DRAWN, PATRON, draw_outcomes
+from sim.kernel import kernel
+from sim.outcome import DRAWN, draw_outcomes, patrons_of
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, TARGETS, WATCH_CAP_S, Catalogue
 from sim.session import (
     OFFER,
@@ -71,8 +71,9 @@ class Arena:
         self.n_candidates = n_candidates
         self.longest = config.swipe.max_requests
         self.weights = np.array([config.objective.weights()[name] for name in TARGETS])
-        self.session = np.zeros(n, np.int64)
-        self.visits = begin_visits(self.scene, self.stage, self.sessions.take(self.session), SWIPE)
+        anyone = self.sessions.take(np.zeros(n, np.int64))
+        self.patrons = patrons_of(anyone)
+        self.visits = begin_visits(self.scene, self.stage, anyone, SWIPE)
         self.column = np.full((n, n_candidates), PAD, np.int32)
 
     def begin(self, slots: Slots, session: Slots, seed: int) -> NDArray[np.bool_]:
@@ -82,7 +83,7 @@ class Arena:
         on_air, goes_on = self.scene.on_air, np.empty(len(slots), np.bool_)
         row = on_air.rows(SWIPE, own.start_s)
         enter_rooms(self.stage, on_air.cell, on_air.n_rooms, visits, row, SWIPE, seed, goes_on)
-        self.session[slots] = session
+        self.patrons[slots] = patrons_of(own)
         for mine, fresh in zip(self.visits, visits, strict=True):
             mine[slots] = fresh
         return goes_on
@@ -113,10 +114,8 @@ class Arena:
         )  # fmt: skip
         shown, goes_on = np.empty(len(slots), SHOWN), np.empty(len(slots), np.bool_)
         watch_rooms(self.stage, on_air.cell, self.visits, step, seed, shown, goes_on)
-        own = self.sessions.take(self.session)
-        patrons = block(PATRON, own.user_id, own.scenario, own.mood, own.moment)
         chances, drawn = np.empty((N_TARGETS, len(shown)), np.float32), np.empty(len(shown), DRAWN)
-        draw_outcomes(self.stage, shown, patrons, seed, chances, drawn)
+        draw_outcomes(self.stage, shown, self.patrons, seed, chances, drawn)
         watch_s = shown["watch_s"]
         happened = np.stack(
             [

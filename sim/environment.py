@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from sim.arena import Arena, Slots
 from sim.bounds import ConfigError
 from sim.config import WorldConfig
+from sim.kernel import kernel
 from sim.presets import preset
+from sim.relations import Bonds, bond_with
 from sim.rng import MAX_SEED
 from sim.schema import DAY_S, ENTRIES, SWIPE
 
@@ -103,31 +105,31 @@ class _Swipes:
         offered = (column >= 0)[:, :, None]
         row = arena.scene.on_air.rows(SWIPE, now_s)[:, None]
         who, since_s = supply.streamer_id[row, column], supply.room_start_s[row, column]
+        views, follows = _bonds(arena.stage.bonds, user, who)
         room = [
             offered,
             _one_hot(known.streamer_category[who], self.n_categories),
             _one_hot(known.streamer_price_tier[who], _N_TIERS),
             (known.streamer_follower_band[who] / 9.0)[:, :, None],
             _log_share(np.maximum(now_s[:, None] - since_s, 0.0))[:, :, None],
-            *(part[:, :, None] for part in self._bonds(user, who)),
+            (np.log1p(views) / 8.0)[:, :, None],
+            follows[:, :, None],
         ]
         rooms = np.concatenate(room, axis=2) * offered
         both = [*own, rooms.reshape(len(slots), -1)]
         return np.asarray(np.clip(np.concatenate(both, axis=1), -1.0, 1.0), np.float32)
 
-    def _bonds(
-        self, user: NDArray[np.int64], who: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the share of past views, log-scaled, and follows of each pair [B, C]."""
-        bonds = self.arena.stage.bonds
-        key = np.repeat(np.arange(len(bonds.start) - 1), np.diff(bonds.start)) * (1 << 32)
-        key = key + bonds.rows["streamer_id"]
-        wanted = user[:, None] * (1 << 32) + who
-        at = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
-        met = key[at] == wanted if len(key) else np.zeros(wanted.shape, np.bool_)
-        views = np.where(met, bonds.rows["views"][at] if len(key) else 0.0, 0.0)
-        follows = met & (bonds.rows["follows"][at] if len(key) else False)
-        return np.log1p(views) / 8.0, follows.astype(np.float64)
+
+@kernel
+def _bonds(
+    bonds: Bonds, user: NDArray[np.int64], who: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return past views, and 1 where the user follows, of each pair [B, C]."""
+    views, follows = np.zeros(who.shape), np.zeros(who.shape)
+    for b in range(who.shape[0]):
+        for c in range(who.shape[1]):
+            views[b, c], follows[b, c] = bond_with(bonds, user[b], who[b, c])
+    return views, follows
 
 
 def _one_hot(code: NDArray[Any], width: int) -> NDArray[np.float64]:

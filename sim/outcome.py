@@ -78,8 +78,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     order = np.argsort((request_id << 7) + shown["position"])  # unique: slates are below 128
     request_id, shown = request_id[order], shown[order]
     chances, drawn = np.empty((N_TARGETS, len(order)), np.float32), np.empty(len(order), DRAWN)
-    who = block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)
-    draw_outcomes(stage, shown, who, seed, chances, drawn)
+    draw_outcomes(stage, shown, patrons_of(sessions), seed, chances, drawn)
     column = {name: np.ascontiguousarray(shown[name]) for name in SHOWN.names or ()}
     watch_s = column["watch_s"].astype(np.float32)
     draws = {name: np.ascontiguousarray(drawn[name]) for name in DRAWN.names or ()}
@@ -141,6 +140,11 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
         amount_cny=price_cny[product_id[rows]],
     )
     return TickOutcome(impressions, truth, purchases)
+
+
+def patrons_of(sessions: Sessions) -> Block:
+    """Return whose sessions these are, PATRON [N]."""
+    return block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)
 
 
 @kernel
