@@ -6,9 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from evaluation.leaderboard import TABLE
 from evaluation.report import PAGE, PICTURE
-from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
+from evaluation.study_folder import (
+    CONFIG,
+    CURVES,
+    ENVIRONMENT,
+    NOT_RESULTS,
+    NOTES,
+    TABLE,
+    WORLD,
+)  # fmt: skip
 from sim.config import ConfigError
 from sim.log import MANIFEST
 
@@ -21,9 +28,6 @@ FILES = (TABLE, CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, TIMINGS, POLICIES, PA
 
 LOG_PARTS = ("impressions", "purchases", "on_air", "users", "streamers", "products", "truth")
 """What a log of which no day is finished may hold, beside hidden files and its lock."""
-
-NOT_RESULTS = ("out", "work", "workers", "overwrite")
-"""Settings that change no result."""
 
 
 def require_own(out: Path, config_yaml: str, overwrite: bool) -> None:

@@ -18,11 +18,17 @@ import pandas as pd
 
 from evaluation.pooling import KEYS
 from evaluation.results import Results, ResultsError
-from evaluation.study_folder import CONFIG, ENVIRONMENT, TABLE, facts, privileged, settings
-
-NOT_COMPARED = (
-    "seed", "policies", "control", "name", "question", "out", "work", "workers", "overwrite",
+from evaluation.study_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    NOT_RESULTS,
+    TABLE,
+    facts,
+    privileged,
+    settings,
 )  # fmt: skip
+
+NOT_COMPARED = (*NOT_RESULTS, "seed", "policies", "control", "name", "question")
 """Top-level settings that change no number of a policy in a world; `control` is in KEYS."""
 
 WORLD_NAME = "world.name"

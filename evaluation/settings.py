@@ -18,7 +18,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from evaluation.folders import require_writable
 from evaluation.overrides import one_line
-from evaluation.publishing import NOT_RESULTS, require_own, require_own_log
+from evaluation.publishing import require_own, require_own_log
+from evaluation.study_folder import NOT_RESULTS
 from policies import registry
 from policies.contract import FitContext
 from policies.rank import Exploration

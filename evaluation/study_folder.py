@@ -22,6 +22,9 @@ CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, POLICIES = (
 )
 """Names of the files beside the results table; all but the table may be missing."""
 
+NOT_RESULTS = ("out", "work", "workers", "overwrite")
+"""Settings that change no result."""
+
 SEES_THE_TRUTH = frozenset({"oracle", "anti_oracle"})
 """Policies that see the truth, in folders that do not say which do."""
 

@@ -101,14 +101,15 @@ def run_trial(plan: TrialPlan) -> Trial:
     if is_privileged(policy):
         last_day = State.load(plan.log / state_path(plan.days - 1))
         truth_for = Hindsight(world, last_day, log).open().truth_for
+    held_out = log.between(held_out_s, log.end_s)
     with blaming(plan.policy, "predicting", policy):
         judgement = judge(
             policy,
-            log.between(held_out_s, log.end_s),
+            held_out,
             plan.protocol,
             fitted_until_s=held_out_s,
             truth_for=truth_for,
-            truth=logged_truth(log.between(held_out_s, log.end_s)),
+            truth=logged_truth(held_out),
         )
     clock.append(time.perf_counter())
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, is_dataclass
+from typing import Any, cast, get_type_hints
 
 from sim.bounds import MAX_WIDTH as MAX_WIDTH
 from sim.bounds import ConfigError as ConfigError
@@ -68,23 +68,6 @@ class Objective:
         return {name: float(getattr(self, name)) for name in TARGETS}
 
 
-SECTIONS: dict[str, type] = {
-    "population": PopulationConfig,
-    "turnover": TurnoverConfig,
-    "schedule": ScheduleConfig,
-    "channel": ScenarioConfig,
-    "tab": ScenarioConfig,
-    "swipe": ScenarioConfig,
-    "session": SessionConfig,
-    "response": ResponseConfig,
-    "watch": WatchConfig,
-    "feedback": FeedbackConfig,
-    "delay": DelayConfig,
-    "objective": Objective,
-}
-"""What each section of a world builds."""
-
-
 @dataclass(frozen=True)
 class WorldConfig:
     """Everything that makes a world, except its seed."""
@@ -109,8 +92,9 @@ class WorldConfig:
     def __post_init__(self) -> None:
         """Check what spans several parts."""
         require_text(self, "name")
-        for part, kind in SECTIONS.items():
-            require_section(self, part, kind)
+        for part, kind in get_type_hints(type(self)).items():
+            if is_dataclass(kind):
+                require_section(self, part, cast("type", kind))
         require_int(self, "ticks_per_day", 1, max(DIVISORS))
         if self.ticks_per_day not in DIVISORS:
             raise refusal(self, "ticks_per_day", f"one of {', '.join(map(str, DIVISORS))}")

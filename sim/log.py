@@ -22,7 +22,7 @@ from sim.schema import (
     Purchases,
     Supply,
 )
-from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table, reordered
+from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table
 from sim.tick import Tick
 from sim.truth import TruthRows
 
@@ -134,7 +134,7 @@ class Log:
             # the first tick at which a row is known; len(ticks) stands for the days to come
             due = np.searchsorted(now_s, unknown.known_s).astype(np.int16)
             order = np.argsort(due, kind="stable")
-            unknown = reordered(unknown, order)
+            unknown = unknown.take(order)
             known = np.searchsorted(due[order], np.arange(len(ticks) + 1)).tolist()
             # sessions ascend in their start
             tick_of = shown.session_start_s // self.tick_s
@@ -213,7 +213,7 @@ class Log:
             parts.append(from_table(kind, self._read(path), **constant))
         rows = kind.concat(parts)
         # a request lies in one file, its positions in order
-        return reordered(rows, np.argsort(rows.request_id, kind="stable"))
+        return rows.take(np.argsort(rows.request_id, kind="stable"))
 
     def _supply(self, day: int) -> Supply:
         table = self._read(f"on_air/day={day:04d}/part-0.parquet")

@@ -59,7 +59,12 @@ class _Columns:
 
     def take(self, rows: Ints | Bools | slice) -> Self:
         """Return the record restricted to `rows` (indices, mask [N], or slice)."""
-        picked = {f.name: getattr(self, f.name)[rows] for f in fields(self)}  # type: ignore[arg-type]
+        by_index = isinstance(rows, np.ndarray) and rows.dtype != np.bool_
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        if by_index:  # `ndarray.take` outruns indexing
+            picked = {name: column.take(rows, axis=0) for name, column in columns.items()}
+        else:
+            picked = {name: column[rows] for name, column in columns.items()}
         return replace(self, **picked)  # type: ignore[type-var]
 
     @property

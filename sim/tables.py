@@ -6,7 +6,7 @@ Scenario and entry are written as words; the scenario of impressions is a folder
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,11 +98,6 @@ def from_table(kind: type[R], table: pa.Table, **constant: Any) -> R:
         else:
             arrays[name] = table.column(name).to_numpy().astype(dtype, copy=False)
     return kind(**arrays)
-
-
-def reordered(record: R, rows: NDArray[np.integer]) -> R:
-    """Return the rows of a record at the indices `rows`; `ndarray.take` outruns indexing."""
-    return replace(record, **{f.name: getattr(record, f.name).take(rows) for f in fields(record)})
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
