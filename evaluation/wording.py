@@ -13,7 +13,8 @@ from evaluation.results import ALL, split_name, unit_of
 
 MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
-_SCENARIOS = {ALL: "All scenarios", "channel": "Channel page", "tab": "Tab", "swipe": "Swipe"}
+_SCENARIOS = {ALL: "All scenarios", "channel": "Channel page", "feed": "App feed",
+              "tab": "Guess you like", "detail": "Product page", "swipe": "Swipe"}  # fmt: skip
 _METRICS = {"page_ctr": "page CTR", "user_ctr": "user CTR", "watch_s_per_user": "watch time",
             "gmv_cny_per_user": "GMV per user"}  # fmt: skip
 _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",

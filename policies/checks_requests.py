@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.schema import PAD, Catalogue, Requests, Supply
+from sim.schema import PAD, UNBORN, Catalogue, Requests, Supply
 
 
 def spread(requests: Requests) -> Requests:
@@ -50,11 +50,16 @@ def with_newcomers(requests: Requests) -> Requests:
     """
     own, n = spread(requests), len(requests)
     known, new = own.catalogue, np.arange(n)
+    models = {
+        kind: np.flatnonzero(getattr(known, f"{kind}_joined_day") != UNBORN)
+        for kind in ("user", "streamer", "product")
+    }
 
-    def grown(table: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate([table, table[new % len(table)]])
+    def grown(name: str) -> NDArray[Any]:
+        table, like = getattr(known, name), models[name.split("_")[0]]
+        return np.concatenate([table, table[like[new % len(like)]]])
 
-    catalogue = Catalogue(**{f.name: grown(getattr(known, f.name)) for f in fields(Catalogue)})
+    catalogue = Catalogue(**{f.name: grown(f.name) for f in fields(Catalogue)})
     streamer = (known.n_streamers + new).astype(np.int32)
     product = (known.n_products + new).astype(np.int32)
     owner = catalogue.product_streamer_id.copy()

@@ -63,7 +63,8 @@ class Arena:
         world = World(config, seed)
         self.scene = world.scene(day)
         self.catalogue: Catalogue = world.population.catalogue()
-        self.stage = self.scene.stage(world.laws, world.state.relations)
+        crowd = world.state.memory.crowd(self.scene.on_air.streamer_id)
+        self.stage = self.scene.stage(world.laws, world.state.relations, crowd)
         arrived = world.sessions(day)
         self.sessions = arrived.take(arrived.scenario == SWIPE)
         if not len(self.sessions):

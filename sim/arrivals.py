@@ -1,6 +1,7 @@
 """Who arrives, when, where and in which mood.
 
-A pure function of (seed, user, day), so that no policy can change it.
+A pure function of (seed, user, day) and of what the user carries from the days before; a policy
+changes it only where users are made to remember how satisfied they were (`return_gain`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from sim.calendar import Today
+from sim.change import VisitConfig
 from sim.config import WorldConfig
 from sim.population import Users, pick
 from sim.rng import Purpose, uniforms
 from sim.schedule import SLOT_S
-from sim.schema import ENTRIES, SWIPE, _Columns
+from sim.schema import DETAIL, ENTRIES, SWIPE, _Columns
+
+Array = NDArray[np.float64]
 
 MAX_SESSIONS = 6
 """Sessions of one user on one day beyond this are dropped."""
@@ -41,7 +46,14 @@ class Sessions(_Columns):
     """Mood in logits."""
 
 
-def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> Sessions:
+def sessions_of_day(
+    config: WorldConfig,
+    users: Users,
+    day: int,
+    seed: int,
+    last_visit_day: NDArray[np.int32],
+    satisfaction: NDArray[np.float32],
+) -> Sessions:
     """Draw the sessions that start on `day`.
 
     Args:
@@ -49,22 +61,36 @@ def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> S
         users: everyone who exists; only those present on `day` arrive.
         day: day number from 0.
         seed: the world's seed.
+        last_visit_day: of each user [U].
+        satisfaction: that each user remembers [U].
     """
     present = np.flatnonzero((users.joined_day <= day) & (users.left_day > day))
-    count_u = uniforms(seed, Purpose.ARRIVAL, present, day, 0, 0)[0]
-    rate = config.population.sessions_per_day * users.activity[present].astype(np.float64)
-    count = poisson(rate, count_u)
+    u = uniforms(seed, Purpose.ARRIVAL, present, day, 0, 0)
+    hazard = hazard_of_visit(
+        config.visits,
+        users.activity[present].astype(np.float64),
+        day - last_visit_day[present],
+        satisfaction[present].astype(np.float64),
+        Today.of(config.calendar, day).traffic,
+    )
+    # users join by visiting
+    visits = (u[0] < -np.expm1(-hazard)) | ((users.joined_day[present] == day) & (day > 0))
+    present = present[visits]
+    more = config.visits.sessions_per_visit - 1.0
+    count = 1 + poisson(np.full(len(present), more), u[1][visits])
     user = np.repeat(present, count)
     index = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     u = uniforms(seed, Purpose.ARRIVAL, user, day, 1 + index, 0)
 
-    hour = hour_of_day(np.array(config.population.hour_weights), u[0]) + users.hour_shift[user]
+    hour = hour_of_day(np.array(config.visits.hour_weights), u[0]) + users.hour_shift[user]
     start_s = day * 86400.0 + np.mod(hour, 24.0) * 3600.0
     # float rounding must not push a start to the next day
     start_s = np.minimum(start_s, np.nextafter((day + 1) * 86400.0, 0.0))
-    scenario = pick(np.array([s.traffic_share for s in config.scenarios]), u[1])
+    scenario = _scenarios(config, users.in_scenario[user], day, u[1])
+    entry = np.full(len(user), ENTRIES.index("page"))
     channel = 1 + pick(np.array(config.session.entry_shares), u[2])
-    entry = np.where(scenario == SWIPE, channel, ENTRIES.index("page"))
+    entry = np.where(scenario == SWIPE, channel, entry)
+    entry = np.where(scenario == DETAIL, ENTRIES.index("product"), entry)
     mood = config.session.mood_sigma * ndtri(u[3])
 
     by_user = np.lexsort((start_s, user))
@@ -91,6 +117,39 @@ def sessions_of_day(config: WorldConfig, users: Users, day: int, seed: int) -> S
         moment=moment[by_time],
         mood=mood[by_time].astype(np.float32),
     )
+
+
+def hazard_of_visit(
+    law: VisitConfig,
+    activity: Array,
+    gap_days: NDArray[np.integer],
+    satisfaction: Array | float,
+    traffic: float,
+) -> Array:
+    """Return the hazard [N] of a visit today, of users whose last one was `gap_days` ago.
+
+    Args:
+        law: parameters.
+        activity: of the users, mean 1 [N].
+        gap_days: at least 1 [N].
+        satisfaction: that the users remember [N].
+        traffic: factor of the day.
+    """
+    excited = 1.0 + law.excitation * np.exp(-(gap_days - 1.0) / law.excitation_days)
+    mood = np.exp(law.return_gain * np.asarray(satisfaction))
+    return np.asarray(law.rate_per_day * activity * excited * mood * traffic)
+
+
+def _scenarios(
+    config: WorldConfig, comes: NDArray[np.bool_], day: int, u: Array
+) -> NDArray[np.int64]:
+    """Draw the scenario of each session [N] among those that the user comes to [N, M]."""
+    share = np.array([s.traffic_share * (s.opens_day <= day) for s in config.scenarios])
+    weight = share * comes
+    weight[:, SWIPE] += weight.sum(axis=1) == 0
+    cdf = np.cumsum(weight, axis=1)
+    passed = np.asarray(u[:, None] * cdf[:, -1:] >= cdf)
+    return np.asarray(np.minimum(passed.sum(axis=1), SWIPE), np.int64)
 
 
 def poisson(rate: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:

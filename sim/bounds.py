@@ -6,6 +6,8 @@ value came from a config, `sim.config.build` puts the key that the user typed in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 MAX_WIDTH = 4096
@@ -55,6 +57,13 @@ def require_text(owner: object, field: str) -> None:
     value = getattr(owner, field)
     if not isinstance(value, str) or not value.strip():
         raise refusal(owner, field, "a name")
+
+
+def require_one_of(owner: object, field: str, allowed: Sequence[str]) -> None:
+    """Raise `ConfigError` unless `owner.field` is one of the words `allowed`."""
+    value = getattr(owner, field)
+    if not isinstance(value, str) or value not in allowed:
+        raise refusal(owner, field, f"one of {', '.join(allowed)}")
 
 
 def require_section(owner: object, field: str, kind: type) -> None:

@@ -1,7 +1,9 @@
 """Pages of cards: the user examines positions, clicks, and watches the clicked rooms in turn.
 
-Examination follows a position-based model: the card at position k is examined with probability
-decay ** k, whatever stands above it.
+Examination follows a position-based model (the card at position k is examined with probability
+decay ** k, whatever stands above it) or a cascade (the user reads from the top, goes on after a
+card with probability decay, and after a click with a part of it; dependent click model, Guo, Liu &
+Wang, WSDM 2009).
 """
 
 from __future__ import annotations
@@ -50,13 +52,16 @@ def read_pages(
         Number of impressions.
     """
     n, glance_s = 0, stage.laws.session.glance_s
-    decay = stage.laws.layouts.examination_decay[step.scenario]
+    layouts = stage.laws.layouts
+    decay = layouts.examination_decay[step.scenario]
+    cascade, after_click = layouts.cascade[step.scenario], layouts.after_click[step.scenario]
     for b in range(len(step.active)):
         a, first = step.active[b], n
         me = visits.rows[a]
         page_s = me.now_s
-        clock_s, examined = page_s, 1.0
+        clock_s, examined, reads = page_s, 1.0, True
         n_clicks, n_liked = 0, 0
+        refer_id = stage.airings[me.refer].streamer_id if me.refer != PAD else PAD
         for k in range(step.column.shape[1]):
             clock_s += glance_s
             if step.column[b, k] == PAD:
@@ -64,8 +69,12 @@ def read_pages(
             e = int(cell[step.row[b], step.column[b, k]])
             pair = met_by(stage, visits, a, step.scenario, e, clock_s)
             u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
-            write_row(out[n], step, b, k, me, e, PAD, pair, page_s)
-            out[n].entered = u[0] < examined * p_click(stage.laws, pair)
+            write_row(out[n], step, b, k, me, e, refer_id, pair, page_s, examined)
+            p_enter = p_click(stage.laws, pair)
+            if cascade:
+                out[n].entered = reads and u[0] < p_enter
+            else:
+                out[n].entered = u[0] < examined * p_enter
             out[n].watch_s = 0.0
             if out[n].entered:
                 stay_s, engaged = stay_of(stage, pair, u)
@@ -74,8 +83,13 @@ def read_pages(
                 n_clicks += 1
                 n_liked += engaged
             out[n].known_s = clock_s
+            if cascade:
+                goes_down = decay * after_click if out[n].entered else decay
+                reads = reads and u[3] < goes_down
+                examined *= decay * (1.0 - p_enter * (1.0 - after_click))
+            else:
+                examined *= decay
             n += 1
-            examined *= decay
         _remember(stage, visits, a, out[first:n])
         me.now_s = clock_s
         satisfied = 2.0 * n_liked / n_clicks - 1.0 if n_clicks else -0.5

@@ -21,6 +21,7 @@ from sim.bounds import require_int as require_int
 from sim.bounds import require_section as require_section
 from sim.bounds import require_text as require_text
 from sim.bounds import require_widths as require_widths
+from sim.change import CalendarConfig, DriftConfig, TurnoverConfig, VisitConfig
 from sim.parameters import (
     DelayConfig,
     FeedbackConfig,
@@ -29,7 +30,6 @@ from sim.parameters import (
     ScenarioConfig,
     ScheduleConfig,
     SessionConfig,
-    TurnoverConfig,
     WatchConfig,
 )
 from sim.schema import DAY_S, SCENARIOS, TARGETS
@@ -77,10 +77,15 @@ class WorldConfig:
     """How often a day the platform's counters are refreshed; a divisor of 144. Within a tick users
     meet only what was known at its start."""
     population: PopulationConfig
+    visits: VisitConfig
     turnover: TurnoverConfig
+    calendar: CalendarConfig
+    drift: DriftConfig
     schedule: ScheduleConfig
     channel: ScenarioConfig
+    feed: ScenarioConfig
     tab: ScenarioConfig
+    detail: ScenarioConfig
     swipe: ScenarioConfig
     session: SessionConfig
     response: ResponseConfig
@@ -104,6 +109,12 @@ class WorldConfig:
                 raise ConfigError(
                     f"WorldConfig.{name}.base_click = {getattr(self, name).base_click!r}; "
                     f"allowed: {'null, the swipe has no click' if listed else 'a number'}"
+                )
+        everyone = {"users_share": 1.0, "opens_day": 0}
+        for name, value in everyone.items():  # whoever has no other place to go comes here
+            if getattr(self.swipe, name) != value:
+                raise ConfigError(
+                    f"WorldConfig.swipe.{name} = {getattr(self.swipe, name)!r}; allowed: {value:g}"
                 )
         shares = {name: getattr(self, name).traffic_share for name in SCENARIOS}
         if abs(sum(shares.values()) - 1.0) > 1e-6:

@@ -15,12 +15,12 @@ from scipy.special import expit
 from sim.kernel import kernel, numbers
 from sim.relations import Relations
 from sim.response import (
-    AT_BAG,
     AT_CART,
     AT_PURCHASE,
     STAY_GRADES,
     Intercepts,
     Laws,
+    bag_logit,
     click_logit,
     commerce_logit,
     p_engaged,
@@ -43,15 +43,16 @@ def solve(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Intercep
     """Solve the intercepts of a world.
 
     Args:
-        scene: the first day.
+        scene: the first day, without what the calendar makes special about it.
         user_u: uniforms [N] that pick users.
         airing_u: uniforms [N] that pick airings of each scenario.
         mood: session moods [N].
     """
-    config, n_users = scene.config, len(scene.population.users)
+    config = scene.config
     nothing = tuple(0.0 for _ in SCENARIOS)
-    solved = Intercepts(nothing, nothing, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    user_id = np.minimum((user_u * n_users).astype(np.int64), n_users - 1)
+    solved = Intercepts(nothing, nothing, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    born = np.flatnonzero(scene.population.users.joined_day == 0)
+    user_id = born[np.minimum((user_u * len(born)).astype(np.int64), len(born) - 1)]
     click, stay, mean = [], [], 0.0
     for m, scenario in enumerate(config.scenarios):
         pool = np.flatnonzero(scene.on_air.in_scenario[:, m])
@@ -79,7 +80,8 @@ def solve(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Intercep
     after["cart"] = _root(x[_CART], rates.cart, reach)
     reach = reach * expit(after["cart"] + x[_CART])
     after["purchase"] = _root(x[_PURCHASE], rates.purchase, reach)
-    return Intercepts(solved.click, solved.stay, solved.satisfaction, **after)
+    contentment = float((classes[2] - classes[0]).mean())
+    return Intercepts(solved.click, solved.stay, solved.satisfaction, contentment, **after)
 
 
 def _root(logit: Array, rate: float, weight: Array | None = None) -> float:
@@ -99,7 +101,9 @@ def _inputs(
     airing: NDArray[np.int64],
     mood: Array,
 ) -> Array:
-    stage = scene.stage(numbers(Laws.of(scene.config, solved)), Relations.empty())
+    nobody = np.zeros(len(scene.population.streamers))
+    laws = numbers(Laws.of(scene.config, solved))
+    stage = scene.stage(laws, Relations.empty(), nobody)
     start_s = scene.on_air.slot[airing].astype(np.float64) * SLOT_S
     out = np.empty((_N_INPUTS, len(user_id)))
     _fill(stage, scenario, user_id, airing, start_s, mood, out)
@@ -134,6 +138,6 @@ def _fill(
         for j in range(len(classes)):
             out[_CLASSES + j, i] = classes[j]
         out[_SOCIAL, i] = social_logit(stage.laws, own)
-        out[_BAG, i] = commerce_logit(stage.laws, own, AT_BAG)
-        out[_CART, i] = commerce_logit(stage.laws, own, AT_CART)
-        out[_PURCHASE, i] = commerce_logit(stage.laws, own, AT_PURCHASE)
+        out[_BAG, i] = bag_logit(stage.laws, own)
+        out[_CART, i] = own.cart_shift + commerce_logit(stage.laws, own, AT_CART)
+        out[_PURCHASE, i] = own.purchase_shift + commerce_logit(stage.laws, own, AT_PURCHASE)

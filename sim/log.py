@@ -29,7 +29,7 @@ from sim.truth import TruthRows
 D = TypeVar("D", Impressions, TruthRows)
 
 MANIFEST = "manifest.json"
-VERSION = 2
+VERSION = 3
 
 FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
 """Binary feedback that is known when the stay is over."""
@@ -52,6 +52,8 @@ class Log:
     """What happened or became known after this moment is invisible."""
     tick_s: float
     day_s: float
+    n_ids: tuple[int, ...] = (0, 0, 0)
+    """Users, streamers and products: ids are below these."""
 
     @classmethod
     def open(cls, folder: Path) -> Log:
@@ -68,8 +70,14 @@ class Log:
                 "written; run the same simulate command again to go on"
             )
         check_files(folder, manifest)
-        end_s = manifest["days"] * manifest["day_s"]
-        return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"])
+        return cls.so_far(folder, manifest)
+
+    @classmethod
+    def so_far(cls, folder: Path, manifest: dict[str, Any]) -> Log:
+        """Return the days of a log that its manifest says are written."""
+        end_s = manifest["days_written"] * manifest["day_s"]
+        n_ids = tuple(manifest["entities"][entity] for entity in CATALOGUE_PARTS)
+        return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"], n_ids)
 
     @classmethod
     def nothing(cls, tick_s: float, day_s: float) -> Log:
@@ -237,7 +245,7 @@ class Log:
             )
             for entity in CATALOGUE_PARTS
         }
-        return catalogue_from(tables).read_only
+        return catalogue_from(tables, self.n_ids).read_only
 
     def _read(self, name: str) -> pa.Table:
         path = self._folder / name

@@ -204,7 +204,7 @@ class LogWriter:
             yield f"truth/impressions/{part}", to_parquet(to_table(record.truth, rows=rows))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
-        for entity, table in entity_tables(record.catalogue, self.manifest["entities"]).items():
+        for entity, table in entity_tables(record.catalogue, record.day).items():
             yield f"{entity}/{day}/part-0.parquet", to_parquet(table)
         yield state_path(record.day + 1), State.to_buffer(state)
 

@@ -12,10 +12,9 @@ from sim.arrivals import Sessions
 from sim.delay import delay_law, draw_delay_s
 from sim.kernel import Block, block, kernel
 from sim.response import (
-    AT_BAG,
     Attraction,
     after_stay,
-    commerce_logit,
+    bag_logit,
     p_cart,
     p_purchase,
     social_logit,
@@ -84,7 +83,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     draws = {name: np.ascontiguousarray(drawn[name]) for name in DRAWN.names or ()}
     session, airing = column["session"], column["airing"]
     user_id, scenario = sessions.user_id[session], sessions.scenario[session]
-    on_air, price_cny = scene.on_air, scene.population.products.price_cny
+    on_air, price_cny = scene.on_air, scene.price_cny
     streamer_id, product_id = on_air.streamer_id[airing], on_air.product_id[airing]
     impressions = Impressions(
         request_id=request_id,
@@ -174,16 +173,16 @@ def draw_outcomes(
         user_id, scenario, mood = patron.user_id, patron.scenario, patron.mood
         pair = Attraction(
             scenario, seen.affinity, seen.satiation, host.quality, host.bait, host.fame,
+            stage.airings[e].highlight, stage.crowd[streamer_id],
             stage.users[user_id].bait_sensitivity, mood, seen.views, seen.follows,
             seen.remaining_s,
         )  # fmt: skip
         own = inclination_of(stage, scenario, user_id, mood, e, seen.follows)
         to_cart, to_purchase = p_cart(laws, own), p_purchase(laws, own)
         live, scale_s = delay_law(laws.delay, own.intent, own.log_price)
-        examined = laws.layouts.examination_decay[scenario] ** seen.position
         p = target_chances(laws, pair, own)
         for t in range(N_TARGETS):
-            chances[t, i] = examined * p[t]
+            chances[t, i] = seen.examined * p[t]
         mine.p_purchase_given_bag = to_cart * to_purchase
         mine.live_share, mine.scale_s, mine.delay_s = live, scale_s, np.nan
         mine.click = seen.entered and laws.layouts.has_click[scenario] == 1
@@ -193,7 +192,7 @@ def draw_outcomes(
             continue
         watch_s = np.float32(seen.watch_s)  # as it is logged
         grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.bounce_cap_s)
-        social, commerce = exp(social_logit(laws, own)), exp(commerce_logit(laws, own, AT_BAG))
+        social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
         acts = after_stay(laws, social, commerce, own.follows, grade)
         u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, SOCIAL)
         mine.like, mine.comment, mine.follow = u[0] < acts[0], u[1] < acts[1], u[2] < acts[2]

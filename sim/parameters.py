@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sim.bounds import refusal, require, require_each, require_int
+from sim.bounds import refusal, require, require_each, require_int, require_one_of
+
+ID_SCHEMES = ("shuffled", "sequential", "by_category")
+EXAMINATIONS = ("position", "cascade")
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ class PopulationConfig:
     """Mean number of streamers a user follows when the world begins."""
     product_weight: float
     """Weight of the product on show in the content of a room, relative to the streamer's own."""
-    sessions_per_day: float
-    """Mean sessions per user and day."""
-    activity_log_sigma: float
-    hour_weights: tuple[float, ...]
-    """Relative number of session starts in each hour of the day, 24 values."""
+    id_scheme: str
+    """One of ID_SCHEMES: `shuffled` ids tell nothing; `sequential` ones tell the order of birth,
+    `by_category` ones the category."""
+    id_days: int
+    """Days for which ids are reserved; the world cannot run longer."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -56,27 +59,9 @@ class PopulationConfig:
         require(self, "price_log_sigma", 0.0, 5.0)
         require(self, "price_median_cny", 0.01, 1e6)
         require(self, "initial_follows", 0.0, 100.0)
-        require(self, "sessions_per_day", 0.01, 20.0)
         require(self, "product_weight", 0.0, 10.0)
-        require(self, "activity_log_sigma", 0.0, 3.0)
-        require_each(self, "hour_weights", 0.0, 1e6, 24)
-        if sum(self.hour_weights) <= 0:
-            raise refusal(self, "hour_weights", "24 values, at least one above 0")
-
-
-@dataclass(frozen=True)
-class TurnoverConfig:
-    """Arrivals and departures; both sides hold the size of the population in expectation."""
-
-    streamers_per_day: float
-    """Share of streamers that leave, and that arrive, per day."""
-    users_per_day: float
-    """Share of users that leave, and that arrive, per day."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        require(self, "streamers_per_day", 0.0, 0.9)
-        require(self, "users_per_day", 0.0, 0.9)
+        require_one_of(self, "id_scheme", ID_SCHEMES)
+        require_int(self, "id_days", 2, 3650)
 
 
 @dataclass(frozen=True)
@@ -94,6 +79,8 @@ class ScheduleConfig:
     start_jitter_h: float
     product_min: float
     """Minutes for which a product stays on show."""
+    highlight_share: float
+    """Share of ten-minute slots of a room that are a highlight, for all of its viewers."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -104,6 +91,7 @@ class ScheduleConfig:
         require(self, "evening_hour", 0.0, 24.0)
         require(self, "start_jitter_h", 0.0, 12.0)
         require(self, "product_min", 1.0, 600.0)
+        require(self, "highlight_share", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +102,10 @@ class ScenarioConfig:
     """Share of sessions that begin here."""
     supply_share: float
     """Share of streamers that this scenario may show."""
+    users_share: float
+    """Share of users who come here at all; which ones is drawn for each scenario apart."""
+    opens_day: int
+    """First day on which the scenario exists; until then its traffic goes to the others."""
     slate_size: int
     scenario_shift: float
     """Angle in radians by which interests are rotated here."""
@@ -127,8 +119,20 @@ class ScenarioConfig:
     """Intercept of the logit to go on after a page or swipe."""
     max_requests: int
     """Pages or swipes of a session, at most."""
+    examination: str
+    """One of EXAMINATIONS. `position`: the card at position k is examined with probability
+    decay ** k. `cascade`: cards are read from the top; after one, the user reads on with
+    probability decay, after a click with decay x `after_click`."""
     examination_decay: float
-    """Position-based model: card at position k is examined with probability decay ** k."""
+    after_click: float
+    quality_weight: float
+    """Effect of quality here, as a multiple of the common one."""
+    bait_weight: float
+    follow_weight: float
+    social_shift: float
+    """Shift of likes, comments and follows here, logits."""
+    commerce_shift: float
+    """Shift of bag clicks, carts and purchases here, logits."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -141,7 +145,15 @@ class ScenarioConfig:
         require(self, "base_engaged_stay", 0.001, 0.95)
         require(self, "patience", -5.0, 10.0)
         require_int(self, "max_requests", 1, 200)
+        require_one_of(self, "examination", EXAMINATIONS)
         require(self, "examination_decay", 0.1, 1.0)
+        require(self, "after_click", 0.0, 1.0)
+        require(self, "users_share", 0.01, 1.0)
+        require_int(self, "opens_day", 0, 3650)
+        for name in ("quality_weight", "bait_weight", "follow_weight"):
+            require(self, name, 0.0, 10.0)
+        for name in ("social_shift", "commerce_shift"):
+            require(self, name, -5.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,12 @@ class ResponseConfig:
     """In [0, 1]: how far the interests behind attention, social and commerce targets differ."""
     target_coupling: float
     """How much later targets depend on how long the user stayed."""
+    highlight: float
+    """Effect of a highlight of the room on clicks and stays, shared by all who meet it."""
+    audience: float
+    """Effect of the log of a room's audience, relative to the mean one, on clicks."""
+    crowding: float
+    """How much the same lowers social and commerce targets: the host's attention is shared."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -221,6 +239,8 @@ class ResponseConfig:
         require(self, "intensity_weight", 0.0, 5.0)
         require(self, "task_conflict", 0.0, 1.0)
         require(self, "target_coupling", 0.0, 5.0)
+        for name in ("highlight", "audience", "crowding"):
+            require(self, name, 0.0, 5.0)
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,55 @@
 """Users, streamers and products: latent attributes, and the noisy profile that a platform sees.
 
-Attributes are pure functions of (seed, id), so that a population of any size has the same prefix.
+Attributes are pure functions of (seed, id): who arrives later changes nobody who is there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr, ndtri
 
-from sim.parameters import PopulationConfig, TurnoverConfig
+from sim.bounds import refusal
+from sim.change import TurnoverConfig
+from sim.ids import STREAMERS, USERS, ids_of
+from sim.parameters import PopulationConfig
 from sim.rng import Purpose, uniforms
-from sim.schema import SCENARIOS, Catalogue, _Columns
+from sim.schema import SCENARIOS, UNBORN, Catalogue, _Columns
+from sim.shelves import Shelves
+from sim.tenure import born, ever, joined_days, tenure
 
 Array32 = NDArray[np.float32]
-
-FOREVER = 2**30
-"""Leave day of an entity that never leaves."""
 
 INTERESTS = ("attention", "social", "commerce")
 """Groups of targets that care about the same direction of interest."""
 
 
+class _Table(_Columns):
+    """A record whose rows are ids, of which some are not yet given out."""
+
+    def room_for(self, n: int) -> Self:
+        """Return the record with rows for ids 0 .. n - 1, none of them born."""
+
+        def blank(column: NDArray[np.generic]) -> NDArray[np.generic]:
+            shape, kind = (n, *column.shape[1:]), column.dtype.kind
+            empty = np.nan if kind == "f" else (UNBORN if kind == "i" else False)
+            return np.full(shape, empty, column.dtype)
+
+        return replace(self, **{f.name: blank(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var,arg-type]
+
+    def put(self, ids: NDArray[np.int64], rows: Self) -> Self:
+        """Return the record after the bearers of `ids` [N] were born with attributes `rows` [N]."""
+        columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}  # type: ignore[arg-type]
+        for name, column in columns.items():
+            column[ids] = getattr(rows, name)
+        return replace(self, **columns)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Users(_Columns):
+class Users(_Table):
     """Latent users, arrays [U] or [U, K]; logit-scale traits are standard normal."""
 
     attention: Array32
@@ -47,6 +71,8 @@ class Users(_Columns):
     """Personal shift of the hour-of-day profile, hours."""
     joined_day: NDArray[np.int32]
     left_day: NDArray[np.int32]
+    in_scenario: NDArray[np.bool_]
+    """[U, M]: whether the user ever comes to each scenario."""
     age_band: NDArray[np.int8]
     gender: NDArray[np.int8]
     city_tier: NDArray[np.int8]
@@ -54,7 +80,7 @@ class Users(_Columns):
 
 
 @dataclass(frozen=True)
-class Streamers(_Columns):
+class Streamers(_Table):
     """Latent streamers, arrays [S] or [S, K]."""
 
     content: Array32
@@ -70,6 +96,8 @@ class Streamers(_Columns):
     start_hour: Array32
     joined_day: NDArray[np.int32]
     left_day: NDArray[np.int32]
+    stamina: NDArray[np.float64]
+    """Hazard of leaving that the streamer lives through before it leaves."""
     in_scenario: NDArray[np.bool_]
     """[S, M]: whether each scenario may show the streamer."""
     category: NDArray[np.int8]
@@ -78,13 +106,18 @@ class Streamers(_Columns):
 
 
 @dataclass(frozen=True)
-class Products(_Columns):
-    """Products, arrays [P] or [P, K]; product p belongs to streamer p // products_per_streamer."""
+class Products(_Table):
+    """Products, arrays [P] or [P, K]."""
 
     content: Array32
     log_price: Array32
     """Log price relative to the median of all products."""
     appeal: Array32
+    sale_depth: Array32
+    """Discount in a sale relative to the mean one, in [0, 2]."""
+    streamer_id: NDArray[np.int32]
+    """Who sells it."""
+    joined_day: NDArray[np.int32]
     category: NDArray[np.int8]
     price_cny: Array32
 
@@ -98,11 +131,16 @@ def unit(vectors: Array32) -> Array32:
 class Population:
     """Everyone who exists up to some day; grows by whole days.
 
+    Arrays are indexed by id and as long as there are ids; the row of somebody not yet born is
+    filled with UNBORN days.
+
     Args:
         config: sizes and spreads.
         turnover: arrivals and departures.
         supply_shares: share of streamers in each scenario's supply, by SCENARIOS.
+        users_shares: share of users who come to each scenario, by SCENARIOS.
         evening: (share, hour) of streamers who start in the evening.
+        activity_log_sigma: spread of users' activity.
         task_conflict: in [0, 1], distance between the interest directions of target groups.
         seed: the world's seed.
     """
@@ -112,14 +150,18 @@ class Population:
         config: PopulationConfig,
         turnover: TurnoverConfig,
         supply_shares: tuple[float, ...],
+        users_shares: tuple[float, ...],
         evening: tuple[float, float],
+        activity_log_sigma: float,
         task_conflict: float,
         seed: int,
     ) -> None:
         self.config = config
         self.turnover = turnover
         self.supply_shares = supply_shares
+        self.users_shares = users_shares
         self.evening = evening
+        self.activity_log_sigma = activity_log_sigma
         self.task_conflict = task_conflict
         self.seed = seed
         k, g = config.n_dims, config.n_categories
@@ -129,30 +171,47 @@ class Population:
             for i, name in enumerate(INTERESTS)
         }
         self.profile_axes = unit(self._normals(Purpose.GEOMETRY, np.arange(2), 9, k))
+        self.n_users = ever(config.n_users, turnover.users_per_day, config.id_days)
+        self.n_streamers = ever(config.n_streamers, turnover.streamers_per_day, config.id_days)
+        births = np.arange(self.n_streamers)
+        u = uniforms(seed, Purpose.STREAMER, births, 0, 0, 9)[0]
+        self.category_of_birth = pick(1.0 / np.arange(1, g + 1) ** 0.5, u)
+        scheme = config.id_scheme
+        self.user_ids = ids_of(scheme, USERS, self.n_users, seed)
+        self.streamer_ids = ids_of(
+            scheme, STREAMERS, self.n_streamers, seed, self.category_of_birth
+        )
+        joined = joined_days(config.n_streamers, turnover.streamers_per_day, births)
+        self.shelves = Shelves.of(
+            config, turnover, self.streamer_ids, self.category_of_birth, joined, seed
+        )
         self.day = -1
-        self.users = self._users(0, 0)
-        self.streamers = self._streamers(0, 0)
-        self.products = self._products(0, 0)
+        self.users = self._users(np.zeros(0, np.int64)).room_for(self.n_users)
+        self.streamers = self._streamers(np.zeros(0, np.int64)).room_for(self.n_streamers)
+        self.products = self._products(np.zeros(0, np.int64)).room_for(self.shelves.n_products)
 
     def grow(self, day: int) -> None:
-        """Make everyone who joins up to and including `day` exist."""
+        """Make everyone who joins up to and including `day` exist.
+
+        Raises:
+            ConfigError: ids are not reserved for so many days.
+        """
         if day <= self.day:
             return
-        known_u, known_s = len(self.users), len(self.streamers)
-        n_users = ever(self.config.n_users, self.turnover.users_per_day, day)
-        n_streamers = ever(self.config.n_streamers, self.turnover.streamers_per_day, day)
-        self.users = Users.concat([self.users, self._users(known_u, n_users)])
-        self.streamers = Streamers.concat([self.streamers, self._streamers(known_s, n_streamers)])
-        per = self.config.products_per_streamer
-        self.products = Products.concat(
-            [self.products, self._products(known_s * per, n_streamers * per)]
-        )
+        if day > self.config.id_days:
+            raise refusal(self.config, "id_days", f"at least {day}, the days to be simulated + 1")
+        before = self.day
+        births = born(self.config.n_users, self.turnover.users_per_day, before, day)
+        self.users = self.users.put(self.user_ids[births], self._users(births))
+        births = born(self.config.n_streamers, self.turnover.streamers_per_day, before, day)
+        self.streamers = self.streamers.put(self.streamer_ids[births], self._streamers(births))
+        fresh = self.shelves.put_out(before, day)
+        self.products = self.products.put(fresh, self._products(fresh))
         self.day = day
 
     def catalogue(self) -> Catalogue:
         """Return what the platform knows of everyone who exists."""
         users, streamers, products = self.users, self.streamers, self.products
-        per = self.config.products_per_streamer
         return Catalogue(
             user_age_band=users.age_band,
             user_gender=users.gender,
@@ -163,9 +222,10 @@ class Population:
             streamer_price_tier=streamers.price_tier,
             streamer_follower_band=streamers.follower_band,
             streamer_joined_day=streamers.joined_day,
-            product_streamer_id=(np.arange(len(products)) // per).astype(np.int32),
+            product_streamer_id=products.streamer_id,
             product_category=products.category,
             product_price_cny=products.price_cny,
+            product_joined_day=products.joined_day,
         )
 
     def _uniforms(
@@ -181,8 +241,8 @@ class Population:
         flat = np.moveaxis(u, 0, -1).reshape(len(ids), 4 * len(blocks))[:, :width]
         return ndtri(flat).astype(np.float32)
 
-    def _users(self, low: int, high: int) -> Users:
-        c, ids = self.config, np.arange(low, high)
+    def _users(self, births: NDArray[np.int64]) -> Users:
+        c, ids = self.config, self.user_ids[births]
         purpose = Purpose.USER
         u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(4)])
         normal = ndtri(u).astype(np.float32)
@@ -201,7 +261,9 @@ class Population:
         signal = np.float32(c.profile_signal)
         hidden = np.sqrt(1 - signal**2)
         axes = np.einsum("uk,ak->au", attention, self.profile_axes) * np.sqrt(c.n_dims)
-        joined, left = tenure(c.n_users, self.turnover.users_per_day, ids, u[12])
+        spread = np.float32(self.activity_log_sigma)
+        comes = [uniforms(self.seed, purpose, ids, 4, m, 0)[0] for m in range(len(SCENARIOS))]
+        joined, left = tenure(c.n_users, self.turnover.users_per_day, births, u[12])
         return Users(
             attention=attention,
             social=social,
@@ -211,10 +273,11 @@ class Population:
             intent=intent,
             price_sensitivity=price_sensitivity,
             patience=normal[4],
-            activity=np.exp(c.activity_log_sigma * normal[5] - c.activity_log_sigma**2 / 2),
+            activity=np.exp(spread * normal[5] - spread**2 / 2),
             hour_shift=1.5 * normal[6],
             joined_day=joined,
             left_day=left,
+            in_scenario=np.stack(comes, axis=1) < np.array(self.users_shares),
             age_band=band(signal * axes[0] + hidden * normal[7], 6),
             gender=band(signal * axes[1] + hidden * normal[8], 2),
             city_tier=band(signal * normal[3] + hidden * normal[9], 4),
@@ -226,19 +289,18 @@ class Population:
         share = np.float32(self.task_conflict)
         return unit((1 - share) * attention + share * turned)
 
-    def _streamers(self, low: int, high: int) -> Streamers:
-        c, ids = self.config, np.arange(low, high)
+    def _streamers(self, births: NDArray[np.int64]) -> Streamers:
+        c, ids = self.config, self.streamer_ids[births]
         purpose = Purpose.STREAMER
         u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(4)])
         normal = ndtri(u).astype(np.float32)
-        weights = 1.0 / np.arange(1, c.n_categories + 1) ** 0.5
-        category = pick(weights, u[0])
+        category = self.category_of_birth[births]
         noise = self._normals(purpose, ids, 4, c.n_dims)
         content = unit(self.centroids[category] + noise * c.streamer_noise / np.sqrt(c.n_dims))
         quality = normal[1]
         fame = 0.5 * quality + np.float32(np.sqrt(0.75)) * normal[2]
         popularity = (1 - ndtr(fame.astype(np.float64))) ** (-1 / c.popularity_tail)
-        joined, left = tenure(c.n_streamers, self.turnover.streamers_per_day, ids, u[8])
+        joined, left = tenure(c.n_streamers, self.turnover.streamers_per_day, births, u[8])
         share, hour = self.evening
         spread = np.where(u[9] < share, hour + 1.5 * normal[10], 7 + 17 * u[10])
         supply = [uniforms(self.seed, purpose, ids, 2, m, 0)[0] for m in range(len(SCENARIOS))]
@@ -252,51 +314,31 @@ class Population:
             start_hour=np.mod(spread, 24).astype(np.float32),
             joined_day=joined,
             left_day=left,
+            stamina=-np.log(u[8]),
             in_scenario=np.stack(supply, axis=1) < np.array(self.supply_shares),
             category=category.astype(np.int8),
             price_tier=band(normal[5], 4),
             follower_band=np.minimum(np.log2(popularity), 9).astype(np.int8),
         )
 
-    def _products(self, low: int, high: int) -> Products:
-        c, ids = self.config, np.arange(low, high)
-        purpose = Purpose.PRODUCT
-        owner = ids // c.products_per_streamer
-        mine = self._streamers(int(owner[0]), int(owner[-1]) + 1) if len(ids) else None
-        u = np.concatenate([self._uniforms(purpose, ids, kind) for kind in range(1)])
+    def _products(self, ids: NDArray[np.int64]) -> Products:
+        c, purpose = self.config, Purpose.PRODUCT
+        owner = self.shelves.owner[ids]
+        u = self._uniforms(purpose, ids, 0)
         normal = ndtri(u).astype(np.float32)
         noise = self._normals(purpose, ids, 1, c.n_dims) * c.product_noise / np.sqrt(c.n_dims)
-        if mine is None:
-            base, category, tier = noise, np.zeros(0, np.int8), np.zeros(0, np.float32)
-        else:
-            row = owner - owner[0]
-            base, category = mine.content[row], mine.category[row]
-            tier = (mine.price_tier[row] - 1.5).astype(np.float32) * 0.4
+        tier = (self.streamers.price_tier[owner] - 1.5).astype(np.float32) * 0.4
         log_price = tier + c.price_log_sigma * normal[0]
         return Products(
-            content=unit(base + noise).astype(np.float32),
+            content=unit(self.streamers.content[owner] + noise).astype(np.float32),
             log_price=log_price.astype(np.float32),
             appeal=normal[1],
-            category=category,
+            sale_depth=(2 * u[2]).astype(np.float32),
+            streamer_id=owner,
+            joined_day=self.shelves.joined_day[ids],
+            category=self.streamers.category[owner],
             price_cny=(c.price_median_cny * np.exp(log_price)).round(2).astype(np.float32),
         )
-
-
-def ever(initial: int, rate: float, day: int) -> int:
-    """Return how many ids have ever existed by `day`."""
-    return initial + round(initial * rate) * day
-
-
-def tenure(
-    initial: int, rate: float, ids: NDArray[np.integer], u: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return first day and first day gone [N]; geometric lifetimes of mean 1 / rate days."""
-    per_day = max(round(initial * rate), 1)
-    joined = np.where(ids < initial, 0, 1 + (ids - initial) // per_day)
-    if rate == 0:
-        return joined.astype(np.int32), np.full(len(ids), FOREVER, np.int32)
-    life = 1 + np.floor(np.log(u) / np.log1p(-rate))
-    return joined.astype(np.int32), (joined + life).astype(np.int32)
 
 
 def band(score: NDArray[np.floating], n: int) -> NDArray[np.int8]:

@@ -1,13 +1,17 @@
 """How users respond to a room: click, stay, and what follows, as logits of latent quantities.
 
-    click    = c_m + affinity A + quality/2 Q + bait b_u B + popularity P + N + mood - satiation
-    stay     = s_m + S + mood,        S = affinity A + quality Q - disappointment B + N - satiation
-    social   = i_k + social_affinity A_soc + charm + propensity_u + coupling h(stay)
+    click    = c_m + affinity A + quality/2 Q + bait b_u B + popularity P + N + H + audience C
+               + mood - satiation
+    stay     = s_m + S + mood,    S = affinity A + quality Q - disappointment B + N + H - satiation
+    social   = i_k + social_affinity A_soc + charm + propensity_u + coupling h(stay) - crowding C+
     commerce = i_k + commerce_affinity A_com + appeal + intent_u - price_u log price + coupling h
+               - crowding C+
 
 A are cosines between momentary interests and room content, N = follow + intensity log(1 + views)
-is the bond with the streamer, h grades how long the user stayed (under 10 s, up to the cap, over
-it). The misleading title works through B: it raises clicks and lowers stays.
+is the bond with the streamer, H a highlight of the room, C its log audience (C+ where above the
+mean), h grades how long the user stayed (under 10 s, up to the cap, over it). The misleading title
+works through B: it raises clicks and lowers stays. Scenarios weigh Q, B and N in their own way and
+shift social and commerce targets; the calendar shifts commerce targets and prices.
 
 All functions are compiled scalars over one pair; `laws` is `sim.kernel.numbers` of a `Laws`.
 """
@@ -47,6 +51,10 @@ class Attraction(NamedTuple):
     quality: float
     bait: float
     fame: float
+    highlight: float
+    """How far the moment is a highlight of the room, mean 0."""
+    crowd: float
+    """Log audience of the room relative to the mean one."""
     bait_sensitivity: float
     mood: float
     views: float
@@ -65,11 +73,17 @@ class Inclination(NamedTuple):
     charm: float
     appeal: float
     log_price: float
+    """Of what has to be paid today, relative to the median price."""
     sociability: float
     intent: float
     price_sensitivity: float
     mood: float
     follows: bool
+    social_shift: float
+    """Shifts by scenario, day and crowd, logits; likewise below."""
+    bag_shift: float
+    cart_shift: float
+    purchase_shift: float
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,8 @@ class Intercepts:
     stay: tuple[float, ...]
     satisfaction: float
     """Mean satisfaction over random pairs, subtracted where satisfaction scales watch time."""
+    contentment: float
+    """Mean over their stays of 1 (over the cap), 0 or -1 (under 10 s)."""
     like: float
     comment: float
     follow: float
@@ -95,7 +111,15 @@ class Layouts:
 
     has_click: tuple[int, ...]
     patience: tuple[float, ...]
+    cascade: tuple[int, ...]
+    """1 where cards are examined from the top by a cascade."""
     examination_decay: tuple[float, ...]
+    after_click: tuple[float, ...]
+    quality_weight: tuple[float, ...]
+    bait_weight: tuple[float, ...]
+    follow_weight: tuple[float, ...]
+    social_shift: tuple[float, ...]
+    commerce_shift: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -129,8 +153,15 @@ class Laws:
         layouts = Layouts(
             tuple(int(s.base_click is not None) for s in config.scenarios),
             tuple(float(s.patience) for s in config.scenarios),
-            tuple(float(s.examination_decay) for s in config.scenarios),
-        )
+            tuple(int(s.examination == "cascade") for s in config.scenarios),
+            *(
+                tuple(float(getattr(s, name)) for s in config.scenarios)
+                for name in (
+                    "examination_decay", "after_click", "quality_weight", "bait_weight",
+                    "follow_weight", "social_shift", "commerce_shift",
+                )
+            ),
+        )  # fmt: skip
         odds = Odds(
             math.exp(intercepts.like),
             math.exp(intercepts.comment),
@@ -147,13 +178,15 @@ class Laws:
 @kernel
 def click_logit(laws: Laws, pair: Attraction) -> float:
     """Return the click's logit without its intercept."""
-    r = laws.response
+    r, here = laws.response, laws.layouts
     return (
         r.affinity * pair.affinity
-        + r.quality / 2 * pair.quality
-        + r.bait * pair.bait_sensitivity * pair.bait
+        + r.quality / 2 * here.quality_weight[pair.scenario] * pair.quality
+        + r.bait * here.bait_weight[pair.scenario] * pair.bait_sensitivity * pair.bait
         + r.popularity * pair.fame
         + _bond(laws, pair)
+        + r.highlight * pair.highlight
+        + r.audience * pair.crowd
         + pair.mood
         - pair.satiation
     )
@@ -170,12 +203,13 @@ def p_click(laws: Laws, pair: Attraction) -> float:
 @kernel
 def satisfaction_of(laws: Laws, pair: Attraction) -> float:
     """Return content satisfaction in logits, centred over random pairs."""
-    r = laws.response
+    r, here = laws.response, laws.layouts
     return (
         r.affinity * pair.affinity
-        + r.quality * pair.quality
-        - r.bait_disappointment * pair.bait
+        + r.quality * here.quality_weight[pair.scenario] * pair.quality
+        - r.bait_disappointment * here.bait_weight[pair.scenario] * pair.bait
         + _bond(laws, pair)
+        + r.highlight * pair.highlight
         - pair.satiation
         - laws.intercepts.satisfaction
     )
@@ -197,12 +231,13 @@ def social_logit(laws: Laws, own: Inclination) -> float:
         + f.charm * own.charm
         + f.propensity_sigma * own.sociability
         + own.mood
+        + own.social_shift
     )
 
 
 @kernel
 def commerce_logit(laws: Laws, own: Inclination, price_share: float) -> float:
-    """Return the logit of bag click, cart or purchase without intercept and stay."""
+    """Return the logit of bag click, cart or purchase without intercept, stay and shift."""
     f = laws.feedback
     return (
         f.commerce_affinity * own.commerce
@@ -214,6 +249,12 @@ def commerce_logit(laws: Laws, own: Inclination, price_share: float) -> float:
 
 
 @kernel
+def bag_logit(laws: Laws, own: Inclination) -> float:
+    """Return the logit of a bag click without intercept and stay."""
+    return own.bag_shift + commerce_logit(laws, own, AT_BAG)
+
+
+@kernel
 def after_stay(
     laws: Laws, social_odds: float, commerce_odds: float, follows: bool, grade: int
 ) -> tuple[float, float, float, float]:
@@ -222,7 +263,7 @@ def after_stay(
     Args:
         laws: the laws.
         social_odds: exp of `social_logit`.
-        commerce_odds: exp of `commerce_logit` at the bag.
+        commerce_odds: exp of `bag_logit`.
         follows: whether the user follows the streamer already.
         grade: of the stay.
     """
@@ -244,17 +285,18 @@ def _share(odds: float) -> float:
 @kernel
 def p_cart(laws: Laws, own: Inclination) -> float:
     """Return P(cart | bag click)."""
-    return sigmoid(laws.intercepts.cart + commerce_logit(laws, own, AT_CART))
+    return sigmoid(laws.intercepts.cart + own.cart_shift + commerce_logit(laws, own, AT_CART))
 
 
 @kernel
 def p_purchase(laws: Laws, own: Inclination) -> float:
     """Return the ultimate P(purchase | cart); the rest is cured."""
-    return sigmoid(laws.intercepts.purchase + commerce_logit(laws, own, AT_PURCHASE))
+    logit = laws.intercepts.purchase + own.purchase_shift
+    return sigmoid(logit + commerce_logit(laws, own, AT_PURCHASE))
 
 
 @kernel
 def _bond(laws: Laws, pair: Attraction) -> float:
-    return laws.response.follow * pair.follows + laws.response.intensity_weight * math.log1p(
-        pair.views
-    )
+    known = laws.response.follow * pair.follows
+    known += laws.response.intensity_weight * math.log1p(pair.views)
+    return laws.layouts.follow_weight[pair.scenario] * known

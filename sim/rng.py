@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     OUTCOME = 8
     RANKING = 9
     CALIBRATION = 10
+    IDS = 11
+    DRIFT = 12
 
 
 @kernel

@@ -14,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.calendar import Today
 from sim.config import WorldConfig
-from sim.kernel import Block, block, kernel
+from sim.drift import preference_angle, turned
+from sim.kernel import Block, block, kernel, numbers
 from sim.normal import sigmoid
 from sim.parameters import SessionConfig
-from sim.population import INTERESTS, Population, rotation
+from sim.population import INTERESTS, Population, rotation, unit
 from sim.relations import Bonds, Relations
 from sim.response import Attraction, Inclination, Laws
 from sim.schedule import DaySupply
@@ -52,10 +54,17 @@ USER = np.dtype(
 HOST = np.dtype([(name, np.float64) for name in ("quality", "bait", "fame", "charm")])
 """Traits of a streamer."""
 
-PRODUCT = np.dtype([(name, np.float64) for name in ("appeal", "log_price", "price_cny")])
-"""Traits of a product."""
+PRODUCT = np.dtype([("appeal", np.float64), ("log_price", np.float64)])
+"""Traits of a product on a day; the price is what has to be paid."""
 
-AIRING = np.dtype([("streamer_id", np.int64), ("product_id", np.int64), ("end_s", np.float64)])
+AIRING = np.dtype(
+    [
+        ("streamer_id", np.int64),
+        ("product_id", np.int64),
+        ("end_s", np.float64),
+        ("highlight", np.float64),
+    ]
+)
 """A streamer on air in a slot."""
 
 ATTENTION, SOCIAL, COMMERCE = range(len(INTERESTS))
@@ -81,6 +90,10 @@ class Stage(NamedTuple):
     content: Array32
     """Of the room in this slot [E, K]."""
     bonds: Bonds
+    crowd: NDArray[np.float64]
+    """Log audience of each streamer's room relative to the mean one [S]."""
+    today: Today
+    """`sim.kernel.numbers` of what the calendar makes special about the day."""
 
 
 def scenario_maps(config: WorldConfig, axes: Array32) -> Array32:
@@ -90,23 +103,47 @@ def scenario_maps(config: WorldConfig, axes: Array32) -> Array32:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that one day's responses depend on."""
+    """Everything that one day's responses depend on.
+
+    Args:
+        config: the world.
+        population: who exists.
+        on_air: which rooms there are.
+        maps: rotation of interests in each scenario [M, K, K].
+        today: what is special about the day.
+        seed: the world's seed.
+        fame_drift: how far each streamer's fame has drifted [S].
+        interest_shift: what watching added to interests [U, K]; [U, 0] where nothing does.
+    """
 
     config: WorldConfig
     population: Population
     on_air: DaySupply
     maps: Array32
+    today: Today
+    seed: int
+    fame_drift: NDArray[np.float64]
+    interest_shift: Array32
+
+    @cached_property
+    def price_cny(self) -> Array32:
+        """What each product costs today [P]."""
+        products = self.population.products
+        off = np.float32(self.today.discount) * products.sale_depth
+        return np.asarray((products.price_cny * (1 - off)).round(2), np.float32)
 
     @cached_property
     def interests(self) -> Array32:
         """Long-term interests by group of targets, in each scenario's frame [3, M, U, K]."""
-        users = self.population.users
-        return np.stack(
-            [
-                np.stack([_turned(getattr(users, name), turn) for turn in self.maps])
-                for name in INTERESTS
-            ]
-        )
+        users, drift = self.population.users, self.config.drift
+        angle = preference_angle(drift, self.on_air.day)
+        by_group = []
+        for kind, name in enumerate(INTERESTS):
+            now = turned(getattr(users, name), angle, self.seed, kind)
+            if self.interest_shift.shape[1]:
+                now = unit(now + self.interest_shift)
+            by_group.append(np.stack([_turned(now, turn) for turn in self.maps]))
+        return np.stack(by_group)
 
     @cached_property
     def _blocks(self) -> tuple[Block, Block, Block, Block]:
@@ -114,24 +151,27 @@ class Scene:
             self.population.users, self.population.streamers, self.population.products
         )  # fmt: skip
         on_air = self.on_air
+        fame = streamers.fame + self.fame_drift
+        off = np.log1p(-self.today.discount * products.sale_depth)
         return (
             block(USER, *(getattr(users, name) for name in USER.names or ())),
-            block(HOST, *(getattr(streamers, name) for name in HOST.names or ())),
-            block(PRODUCT, *(getattr(products, name) for name in PRODUCT.names or ())),
-            block(AIRING, on_air.streamer_id, on_air.product_id, on_air.end_s),
+            block(HOST, streamers.quality, streamers.bait, fame, streamers.charm),
+            block(PRODUCT, products.appeal, products.log_price + off),
+            block(AIRING, on_air.streamer_id, on_air.product_id, on_air.end_s, on_air.highlight),
         )
 
-    def stage(self, laws: Laws, relations: Relations) -> Stage:
+    def stage(self, laws: Laws, relations: Relations, crowd: NDArray[np.float64]) -> Stage:
         """Return the latent side of a tick.
 
         Args:
             laws: `sim.kernel.numbers` of the laws.
             relations: bonds at the start of the tick.
+            crowd: log audience of each streamer's room relative to the mean one [S].
         """
         users, hosts, goods, airings = self._blocks
         return Stage(
             laws, users, self.interests, hosts, goods, self.population.products.content,
-            airings, self.on_air.content, relations.bonds(len(users)),
+            airings, self.on_air.content, relations.bonds(len(users)), crowd, numbers(self.today),
         )  # fmt: skip
 
 
@@ -190,7 +230,8 @@ def attraction_of(
     for k in range(len(interest)):
         affinity += interest[k] * stage.content[airing, k]
         likeness += fatigue[k] * stage.content[airing, k]
-    host = stage.hosts[stage.airings[airing].streamer_id]
+    on_air = stage.airings[airing]
+    host = stage.hosts[on_air.streamer_id]
     return Attraction(
         scenario,
         affinity,
@@ -198,6 +239,8 @@ def attraction_of(
         host.quality,
         host.bait,
         host.fame,
+        on_air.highlight,
+        stage.crowd[on_air.streamer_id],
         stage.users[user_id].bait_sensitivity,
         mood,
         views,
@@ -212,7 +255,9 @@ def inclination_of(
 ) -> Inclination:
     """Return the inputs of the targets after the stay of one user and airing."""
     on_air, user = stage.airings[airing], stage.users[user_id]
-    product = stage.goods[on_air.product_id]
+    product, today, here = stage.goods[on_air.product_id], stage.today, stage.laws.layouts
+    crowded = stage.laws.response.crowding * max(stage.crowd[on_air.streamer_id], 0.0)
+    commerce_shift = here.commerce_shift[scenario] - crowded
     social, commerce = 0.0, 0.0
     for k in range(stage.content.shape[1]):
         social += stage.interests[SOCIAL, scenario, user_id, k] * stage.content[airing, k]
@@ -228,9 +273,13 @@ def inclination_of(
         product.log_price,
         user.sociability,
         user.intent,
-        user.price_sensitivity,
+        user.price_sensitivity * today.thrift,
         mood,
         follows,
+        here.social_shift[scenario] - crowded,
+        commerce_shift + today.bag_shift,
+        commerce_shift + today.cart_shift,
+        commerce_shift + today.purchase_shift,
     )
 
 

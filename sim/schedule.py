@@ -16,12 +16,15 @@ from scipy.special import ndtri
 from sim.parameters import ScheduleConfig
 from sim.population import Population, Streamers, unit
 from sim.rng import Purpose, uniforms
-from sim.schema import PAD, SCENARIOS, Supply
+from sim.schema import PAD, SCENARIOS, UNBORN, Supply
 
 SLOT_S = 600
 SLOTS_PER_DAY = 86400 // SLOT_S
 SPILL_SLOTS = 24
 """Slots of the next day that a day's table covers: sessions may run past midnight."""
+
+_ROOM, _MOMENT = 0, 1
+"""Kinds of draws of the schedule."""
 
 ROOMS_PER_DAY = 2
 MAX_SLOTS = 72
@@ -58,6 +61,8 @@ class DaySupply:
     """[E, M]."""
     content: NDArray[np.float32]
     """Unit content vector of the room in this slot [E, K]."""
+    highlight: NDArray[np.float64]
+    """How far the slot is a highlight of the room, mean 0 over rooms and slots [E]."""
     cell: NDArray[np.int64]
 
     @cached_property
@@ -83,13 +88,20 @@ def row_of(scenario: int, slot_of_day: NDArray[np.int64]) -> NDArray[np.int32]:
     return (scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot_of_day).astype(np.int32)
 
 
-def rooms_of_day(config: ScheduleConfig, streamers: Streamers, day: int, seed: int) -> Rooms:
+def rooms_of_day(
+    config: ScheduleConfig,
+    streamers: Streamers,
+    left_day: NDArray[np.int32],
+    day: int,
+    seed: int,
+) -> Rooms:
     """Draw the rooms that start on `day`; ends are not yet cut by the next room."""
-    present = (streamers.joined_day <= max(day, 0)) & (streamers.left_day > day)
+    present = (streamers.joined_day <= max(day, 0)) & (left_day > day)
+    present &= streamers.joined_day != UNBORN
     ids = np.flatnonzero(present)[:, None]
     k = np.arange(ROOMS_PER_DAY)[None, :]
     # day -1 exists so that rooms are already on air when the world begins
-    u = uniforms(seed, Purpose.SCHEDULE, ids, day + 1, k, 0)
+    u = uniforms(seed, Purpose.SCHEDULE, ids, day + 1, k, _ROOM)
     live = u[0] < config.rooms_per_day / ROOMS_PER_DAY
     hour = streamers.start_hour[ids] - 7 * k + config.start_jitter_h * ndtri(u[1])
     start = day * SLOTS_PER_DAY + (np.mod(hour, 24) * 3600 // SLOT_S).astype(np.int64)
@@ -103,10 +115,24 @@ def rooms_of_day(config: ScheduleConfig, streamers: Streamers, day: int, seed: i
     return Rooms(streamer, start, end, room_id)
 
 
-def day_supply(config: ScheduleConfig, population: Population, day: int, seed: int) -> DaySupply:
-    """Lay out what is on air on `day`; the population must have grown to day + 1."""
+def day_supply(
+    config: ScheduleConfig,
+    population: Population,
+    left_day: NDArray[np.int32],
+    day: int,
+    seed: int,
+) -> DaySupply:
+    """Lay out what is on air on `day`; the population must have grown to day + 1.
+
+    Args:
+        config: parameters.
+        population: who exists.
+        left_day: first day on which each streamer is gone [S].
+        day: day number.
+        seed: the world's seed.
+    """
     streamers = population.streamers
-    parts = [rooms_of_day(config, streamers, d, seed) for d in (day - 1, day, day + 1)]
+    parts = [rooms_of_day(config, streamers, left_day, d, seed) for d in (day - 1, day, day + 1)]
     rooms = Rooms(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in Rooms.__annotations__)
     )
@@ -126,9 +152,10 @@ def day_supply(config: ScheduleConfig, population: Population, day: int, seed: i
     room, slot = room[by_slot], slot[by_slot]
     who = streamer[room]
 
-    per = population.config.products_per_streamer
     shown = ((slot - start[room]) * SLOT_S // (60 * config.product_min)).astype(np.int64)
-    product = who * per + (shown + room_id[room]) % per
+    place = (shown + room_id[room]) % population.config.products_per_streamer
+    product = population.shelves.at(who, place, slot // SLOTS_PER_DAY)
+    at_height = uniforms(seed, Purpose.SCHEDULE, who, slot, 0, _MOMENT)[0] < config.highlight_share
     content = unit(
         streamers.content[who]
         + np.float32(population.config.product_weight) * population.products.content[product]
@@ -144,6 +171,7 @@ def day_supply(config: ScheduleConfig, population: Population, day: int, seed: i
         slot=slot.astype(np.int32),
         in_scenario=in_scenario,
         content=content.astype(np.float32),
+        highlight=at_height - config.highlight_share,
         cell=cells(slot - first, in_scenario),
     )
 

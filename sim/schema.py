@@ -20,13 +20,13 @@ Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
 T = TypeVar("T", bound=np.generic)
 
-SCENARIOS = ("channel", "tab", "swipe")
+SCENARIOS = ("channel", "feed", "tab", "detail", "swipe")
 """Scenario names; the position in this tuple is the int8 code used in arrays."""
 
-ENTRIES = ("page", "interest", "bait", "task")
-"""How the session reached the request: a list page, or the channel into the swipe."""
+ENTRIES = ("page", "interest", "bait", "task", "product")
+"""How a session begins: on a page, by a channel into the swipe, or from a product on show."""
 
-SWIPE = SCENARIOS.index("swipe")
+DETAIL, SWIPE = SCENARIOS.index("detail"), SCENARIOS.index("swipe")
 TARGETS = ("engage", "watch", "like", "comment", "follow", "bag_click", "cart", "purchase")
 """Targets in causal order. `engage` is the first hop: click on a list, effective view in the swipe.
 `watch` is min(watch_s, WATCH_CAP_S) / WATCH_CAP_S in [0, 1]; every other target is binary."""
@@ -39,6 +39,9 @@ WATCH_CAP_S = 600.0
 watching (LiveForesighter, arXiv 2502.06557)."""
 
 DAY_S = 86400.0
+
+UNBORN = -1
+"""Day of birth, band or category of an id not given out yet."""
 
 PAD = -1
 """Fills unused candidate and slate cells, and `refer_id` where there is no refer."""
@@ -117,7 +120,8 @@ class Impressions(_Columns):
     position: NDArray[np.int8]
     """Rank inside the slate, from 0."""
     refer_id: NDArray[np.int32]
-    """Streamer watched before this request in the swipe, PAD elsewhere."""
+    """Streamer watched before this request in the swipe, or whose product's page led to this
+    session; PAD elsewhere."""
     refer_watch_s: NDArray[np.float32]
     """Seconds spent in the refer room, 0 where there is none."""
     n_candidates: NDArray[np.int32]
@@ -179,7 +183,8 @@ class Purchases(_Columns):
 class Catalogue(_Columns):
     """Observed entity features as a platform holds them; row i describes the entity with id i.
 
-    Bands and tiers are small integers from 0. Ids grow with arrivals and are never reused.
+    Bands and tiers are small integers from 0. Ids are never reused; those not given out yet have
+    UNBORN in their rows, NaN where a number would be.
     """
 
     user_age_band: NDArray[np.int8]
@@ -194,6 +199,7 @@ class Catalogue(_Columns):
     product_streamer_id: NDArray[np.int32]
     product_category: NDArray[np.int8]
     product_price_cny: NDArray[np.float32]
+    product_joined_day: NDArray[np.int32]
 
     @cached_property
     def read_only(self) -> Catalogue:
@@ -202,17 +208,17 @@ class Catalogue(_Columns):
 
     @property
     def n_users(self) -> int:
-        """Number of users ever seen."""
+        """Ids of users are below this; not all need be given out."""
         return len(self.user_age_band)
 
     @property
     def n_streamers(self) -> int:
-        """Number of streamers ever seen."""
+        """Ids of streamers are below this; not all need be given out."""
         return len(self.streamer_category)
 
     @property
     def n_products(self) -> int:
-        """Number of products ever seen."""
+        """Ids of products are below this; not all need be given out."""
         return len(self.product_category)
 
 
@@ -302,7 +308,7 @@ class Requests:
     refer_id: NDArray[np.int32]
     refer_watch_s: NDArray[np.float32]
     mask: NDArray[np.bool_]
-    """[B, C] True where the candidate may be shown (on air, not yet shown in this session)."""
+    """[B, C] True where the candidate may be shown: on air, new to this session."""
     row: NDArray[np.int32]
     """[B] row of `supply` that lists this request's candidates."""
     supply: Supply

@@ -66,6 +66,7 @@ SHOWN = np.dtype(
         ("n_candidates", np.int32),
         ("propensity", np.float64),
         ("airing", np.int64),
+        ("examined", np.float64),
         ("entered", np.bool_),
         ("watch_s", np.float64),
         ("known_s", np.float64),
@@ -77,7 +78,8 @@ SHOWN = np.dtype(
     ],
     align=True,
 )
-"""A raw impression with what later draws need; `session` is a row of the sessions of the tick."""
+"""A raw impression with what later draws need; `session` is a row of the sessions of the tick,
+`examined` the probability that the card was looked at."""
 
 
 class Visits(NamedTuple):
@@ -262,6 +264,7 @@ def write_row(
     refer_id: int,
     pair: Attraction,
     time_s: float,
+    examined: float,
 ) -> None:
     """Write the impression that request `b` of the step left at `position`, without feedback."""
     row.session = step.active[b]
@@ -273,6 +276,7 @@ def write_row(
     row.n_candidates = step.n_candidates[b]
     row.propensity = step.propensity[b, position]
     row.airing = airing
+    row.examined = examined
     row.affinity = pair.affinity
     row.satiation = pair.satiation
     row.views = pair.views

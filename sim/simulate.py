@@ -10,7 +10,6 @@ from sim.config import ConfigError, WorldConfig
 from sim.log import VERSION, Log
 from sim.log_writer import LogIdentity, LogWriter
 from sim.ranker import Ranker
-from sim.schema import DAY_S
 from sim.world import World
 
 
@@ -66,8 +65,7 @@ def _go_on(
 ) -> None:
     """Write the days that are missing."""
     if writer.next_day:
-        written_s = writer.next_day * DAY_S
-        for tick in Log(writer.folder, 0.0, written_s, written_s, config.tick_s, DAY_S).ticks():
+        for tick in Log.so_far(writer.folder, writer.manifest).ticks():
             ranker.observe(tick.known, tick.purchases, tick.now_s)
     world = World(config, seed, writer.last_state())
     for record in world.run(ranker, days - writer.next_day, chunks=chunks):

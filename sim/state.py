@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from sim import arrow
+from sim.memory import Memory
 from sim.relations import Relations
 from sim.schema import Impressions, Purchases
 
-R = TypeVar("R", Relations, Impressions, Purchases)
+R = TypeVar("R", Relations, Memory, Impressions, Purchases)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class State:
     day: int
     """Next day to run."""
     relations: Relations
+    memory: Memory
     unknown: Impressions
     """Impressions whose feedback is not complete at the start of `day`."""
     pending: Purchases
@@ -32,13 +34,13 @@ class State:
         """Return the state as an Arrow IPC file (Feather) of one row.
 
         The columns are `day` and, as lists, `relations.key`, `unknown.user_id` and so on: the
-        three records have different lengths. Not compressed: few states are ever kept.
+        records have different lengths. Not compressed: few states are ever kept.
         """
         columns = {"day": arrow.column(np.array([self.day], np.int64))}
-        for part in ("relations", "unknown", "pending"):
+        for part in ("relations", "memory", "unknown", "pending"):
             record = getattr(self, part)
             for f in fields(record):
-                values = arrow.column(getattr(record, f.name))
+                values = arrow.column(getattr(record, f.name).reshape(-1))
                 offsets = arrow.column(np.array([0, len(values)], np.int64))
                 columns[f"{part}.{f.name}"] = pa.LargeListArray.from_arrays(offsets, values)
         table = arrow.table(columns)
@@ -68,6 +70,7 @@ class State:
         return cls(
             day=batch.column("day")[0].as_py(),
             relations=_record(Relations, "relations", batch),
+            memory=_record(Memory, "memory", batch).reshaped,
             unknown=_record(Impressions, "unknown", batch),
             pending=_record(Purchases, "pending", batch),
         )

@@ -6,16 +6,14 @@ for a task reward. From then on the policy recommends, given the user and the re
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.entry import TASK, glimpsed, new_glimpses
 from sim.kernel import Block, kernel
 from sim.scene import ATTENTION, Stage, mix_interest
-from sim.schema import EFFECTIVE_VIEW_S, ENTRIES, PAD
+from sim.schema import EFFECTIVE_VIEW_S, PAD
 from sim.session import (
-    ENTER,
     ENTRY_STAY,
     STAY,
     Step,
@@ -23,15 +21,9 @@ from sim.session import (
     goes_on_after,
     met_by,
     pair_uniforms,
-    session_uniforms,
     stay_of,
     write_row,
 )
-
-_GLIMPSED = 8
-"""Rooms among which an entry is chosen; a multiple of four, the draws of a block."""
-
-_INTEREST, _BAIT, _TASK = (ENTRIES.index(name) for name in ("interest", "bait", "task"))
 
 
 @kernel
@@ -47,43 +39,18 @@ def enter_rooms(
 ) -> None:
     """Let each session enter through a room, watch it, and decide whether the user swipes on.
 
-    The user glimpses a few rooms and enters one: by affinity, by its misleading title, or, for
-    a task, by its fame. All of it is independent of any policy.
-
-    Args:
-        stage: the tick.
-        cell: airings by row and column of the candidate table [R, C].
-        n_on_air: rooms in each row [R].
-        visits: the sessions [N]; moved on in place.
-        row: row of the candidate table [N].
-        scenario: index into SCENARIOS.
-        seed: the world's seed.
-        goes_on: receives who swipes on [N].
+    Arguments are those of `sim.entry.enter_products`.
     """
-    glimpsed, weight = np.empty(_GLIMPSED, np.int64), np.empty(_GLIMPSED)
+    glimpses = new_glimpses()
     for a in range(len(row)):
         goes_on[a] = False
-        n_rooms = n_on_air[row[a]]
-        if n_rooms == 0:
+        if n_on_air[row[a]] == 0:
             continue
-        for i in range(_GLIMPSED // 4):
-            u = session_uniforms(seed, visits, a, ENTER, 1 + i)
-            for j in range(4):
-                glimpsed[4 * i + j] = cell[row[a], int(u[j] * n_rooms)]
-        total = 0.0
-        for j in range(_GLIMPSED):
-            weight[j] = math.exp(_lure(stage, visits, a, glimpsed[j]))
-            total += weight[j]
-        point = total * session_uniforms(seed, visits, a, ENTER, 0)[0]
-        chosen = 0
-        while chosen < _GLIMPSED - 1 and weight[chosen] <= point:
-            point -= weight[chosen]
-            chosen += 1
-        e, me = glimpsed[chosen], visits.rows[a]
+        e, me = glimpsed(stage, cell, n_on_air, visits, a, row[a], seed, glimpses), visits.rows[a]
         pair = met_by(stage, visits, a, scenario, e, me.now_s)
         who = stage.airings[e].streamer_id
         stay_s, _ = stay_of(stage, pair, pair_uniforms(seed, visits, a, who, ENTRY_STAY))
-        if me.entry == _TASK:  # the user stays for the coins
+        if me.entry == TASK:  # the user stays for the coins
             stay_s = max(stay_s, stage.laws.session.task_stay_s)
         _move_on(stage, visits, a, scenario, e, max(min(stay_s, pair.remaining_s), 0.0))
         goes_on[a] = me.now_s < me.deadline_s
@@ -114,7 +81,7 @@ def watch_rooms(
         u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
         stay_s, engaged = stay_of(stage, pair, u)
         refer_id = stage.airings[me.refer].streamer_id
-        write_row(out[n], step, b, 0, me, e, refer_id, pair, me.now_s)
+        write_row(out[n], step, b, 0, me, e, refer_id, pair, me.now_s, 1.0)
         out[n].entered = True
         out[n].watch_s = max(min(stay_s, pair.remaining_s), 0.0)
         out[n].known_s = me.now_s + out[n].watch_s
@@ -124,20 +91,6 @@ def watch_rooms(
         goes_on[b] = goes_on_after(stage, visits, a, step.scenario, satisfied, seed)
         n += 1
     return n
-
-
-@kernel
-def _lure(stage: Stage, visits: Visits, a: int, airing: int) -> float:
-    """Return the logit with which a glimpsed room draws the user in."""
-    host = stage.hosts[stage.airings[airing].streamer_id]
-    if visits.rows[a].entry == _BAIT:
-        return 2.0 * float(host.bait)
-    if visits.rows[a].entry == _TASK:
-        return float(host.fame)
-    affinity = 0.0
-    for k in range(visits.interest.shape[1]):
-        affinity += visits.interest[a, k] * stage.content[airing, k]
-    return 2.0 * stage.laws.response.affinity * affinity
 
 
 @kernel

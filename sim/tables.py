@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim import arrow
-from sim.schema import ENTRIES, SCENARIOS, Catalogue, Impressions, Purchases
+from sim.schema import ENTRIES, SCENARIOS, UNBORN, Catalogue, Impressions, Purchases
 from sim.truth import TruthRows
 
 R = TypeVar("R", Impressions, Purchases, TruthRows)
@@ -150,25 +150,34 @@ def write_table(table: pa.Table, path: Path) -> None:
     path.write_bytes(to_parquet(table))
 
 
-def entity_tables(catalogue: Catalogue, known: dict[str, int]) -> dict[str, pa.Table]:
-    """Return {entity: table} of the entities from id `known[entity]` on, with an `id` column."""
+def entity_tables(catalogue: Catalogue, day: int) -> dict[str, pa.Table]:
+    """Return {entity: table} of those in the catalogue of `day` and not of the day before.
+
+    The catalogue of a day holds everyone up to the day after, whose rooms sessions may meet after
+    midnight. Tables have a column `id` and are in its order.
+    """
     tables = {}
     for entity, prefix in CATALOGUE_PARTS.items():
         names = [f.name for f in fields(catalogue) if f.name.startswith(prefix)]
-        low, high = known[entity], len(getattr(catalogue, names[0]))
-        columns = {"id": arrow.column(np.arange(low, high, dtype=np.int32))}
+        joined = getattr(catalogue, f"{prefix}joined_day")
+        ids = np.flatnonzero((joined > (day if day > 0 else UNBORN)) & (joined <= day + 1))
+        columns = {"id": arrow.column(ids.astype(np.int32))}
         for name in names:
-            columns[name.removeprefix(prefix)] = arrow.column(getattr(catalogue, name)[low:])
+            columns[name.removeprefix(prefix)] = arrow.column(getattr(catalogue, name)[ids])
         tables[entity] = arrow.table(columns)
     return tables
 
 
-def catalogue_from(tables: dict[str, pa.Table]) -> Catalogue:
-    """Return the catalogue whose entities stand in `tables` in the order of their ids."""
+def catalogue_from(tables: dict[str, pa.Table], n_ids: tuple[int, ...]) -> Catalogue:
+    """Return the catalogue whose entities stand in `tables`, with room for `n_ids` of each."""
     columns = {}
-    for entity, prefix in CATALOGUE_PARTS.items():
+    for (entity, prefix), n in zip(CATALOGUE_PARTS.items(), n_ids, strict=True):
+        ids = tables[entity].column("id").to_numpy()
         for f in fields(Catalogue):
             if f.name.startswith(prefix):
-                column = tables[entity].column(f.name.removeprefix(prefix))
-                columns[f.name] = column.to_numpy()
+                values = tables[entity].column(f.name.removeprefix(prefix)).to_numpy()
+                empty = np.nan if values.dtype.kind == "f" else UNBORN
+                column = np.full(n, empty, values.dtype)
+                column[ids] = values
+                columns[f.name] = column
     return Catalogue(**columns)

@@ -16,12 +16,11 @@ from sim.config import Objective
 from sim.kernel import kernel
 from sim.relations import Bonds
 from sim.response import (
-    AT_BAG,
     Attraction,
     Inclination,
     Laws,
     after_stay,
-    commerce_logit,
+    bag_logit,
     p_cart,
     p_click,
     p_engaged,
@@ -64,7 +63,7 @@ class TruthRows(_Columns):
     purchase_delay_s: NDArray[np.float32]
     """Delay from the bag click's stay to the purchase, NaN where none will happen."""
     amount_cny: NDArray[np.float32]
-    """Price of the product on show."""
+    """What the product on show costs today."""
 
 
 @kernel
@@ -76,7 +75,7 @@ def target_chances(laws: Laws, pair: Attraction, own: Inclination) -> Chances:
     short, view, long = stay_classes(laws.watch, p_stays, satisfaction, pair.remaining_s)
     cut_s = min(max(pair.remaining_s, 0.0), WATCH_CAP_S)
     watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, cut_s)
-    social, commerce = exp(social_logit(laws, own)), exp(commerce_logit(laws, own, AT_BAG))
+    social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
     at_once = after_stay(laws, social, commerce, own.follows, 0)
     after_view = after_stay(laws, social, commerce, own.follows, 1)
     after_long = after_stay(laws, social, commerce, own.follows, 2)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
 
 from sim.arrivals import Sessions, sessions_of_day
 from sim.browse import read_pages
+from sim.calendar import Today
 from sim.config import ConfigError, WorldConfig
+from sim.drift import FameDrift
+from sim.entry import enter_products
 from sim.intercepts import solve
 from sim.kernel import Block, numbers
+from sim.memory import Memory
 from sim.outcome import TickOutcome, settle
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
@@ -21,11 +25,14 @@ from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import DAY_S, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
+from sim.schema import DAY_S, DETAIL, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
 from sim.session import SHOWN, Step, Walk, begin_visits
 from sim.state import State
 from sim.swipe import enter_rooms, watch_rooms
 from sim.truth import TruthRows
+
+_ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
+"""Scenarios into which a session comes through a room or product."""
 
 _REFERENCE_PAIRS = 8192
 _MOST_INITIAL_FOLLOWS = 12
@@ -62,7 +69,9 @@ class World:
             config.population,
             config.turnover,
             tuple(s.supply_share for s in config.scenarios),
+            tuple(s.users_share for s in config.scenarios),
             (config.schedule.evening_share, config.schedule.evening_hour),
+            config.visits.activity_log_sigma,
             config.response.task_conflict,
             seed,
         )
@@ -71,10 +80,13 @@ class World:
         )
         self.maps = scenario_maps(config, orthogonal(axes))
         self.population.grow(1)
-        self.laws = numbers(Laws.of(config, self._intercepts()))
-        if state is None:
-            state = State(0, self._initial_follows(), Impressions.empty(), Purchases.empty())
-        self.state = state
+        self.fame_drift = FameDrift(config.drift, self.population.n_streamers, seed)
+        memory = Memory.at_the_beginning(config, self.population, seed)
+        strangers = State(0, Relations.empty(), memory, Impressions.empty(), Purchases.empty())
+        self.state = strangers
+        self.intercepts = self._intercepts()
+        self.laws = numbers(Laws.of(config, self.intercepts))
+        self.state = state or replace(strangers, relations=self._initial_follows())
 
     def fork(self) -> World:
         """Return a twin in the same state; whatever runs in one does not touch the other."""
@@ -92,15 +104,32 @@ class World:
             yield self._run_day(ranker, chunks)
 
     def scene(self, day: int) -> Scene:
-        """Return the scene of a day; grows the population to the day after."""
+        """Return the scene of a day that is not over; grows the population to the day after."""
+        return self._scene(day, Today.of(self.config.calendar, day))
+
+    def _scene(self, day: int, today: Today) -> Scene:
         self.population.grow(day + 1)
-        on_air = day_supply(self.config.schedule, self.population, day, self.seed)
-        return Scene(self.config, self.population, on_air, self.maps)
+        streamers = self.population.streamers
+        left = self.state.memory.left_day
+        if self.config.turnover.starvation == 0:
+            left = streamers.left_day
+        on_air = day_supply(self.config.schedule, self.population, left, day, self.seed)
+        return Scene(
+            self.config, self.population, on_air, self.maps, today, self.seed,
+            self.fame_drift.at(day), self.state.memory.interest_shift,
+        )  # fmt: skip
 
     def sessions(self, day: int) -> Sessions:
-        """Return who arrives on `day`, when and in which mood; no policy changes it."""
+        """Return who arrives on `day`, when and in which mood.
+
+        Of days after that of the state, whoever comes only if the days between pass without them.
+        """
         self.population.grow(day + 1)
-        return sessions_of_day(self.config, self.population.users, day, self.seed)
+        memory = self.state.memory
+        return sessions_of_day(
+            self.config, self.population.users, day, self.seed, memory.last_visit_day,
+            memory.satisfaction,
+        )  # fmt: skip
 
     def _run_day(self, ranker: Ranker, chunks: int) -> DayRecord:
         day, start_s = self.state.day, self.state.day * DAY_S
@@ -113,21 +142,23 @@ class World:
         relations, unknown, pending = (
             self.state.relations, self.state.unknown, self.state.pending
         )  # fmt: skip
+        memory = self.state.memory
         done: list[TickOutcome] = []
         happened: list[Purchases] = []
         for tick in range(self.config.ticks_per_day):
             now_s = start_s + tick * tick_s
             # 1. the platform learns what became known during the last tick
             known = unknown.known_s <= now_s
-            bought = pending.event_s <= now_s
-            happened.append(pending.take(bought))
+            due = pending.event_s <= now_s
+            happened.append(pending.take(due))
             ranker.observe(unknown.take(known), happened[-1], now_s)
-            unknown, pending = unknown.take(~known), pending.take(~bought)
+            unknown, pending = unknown.take(~known), pending.take(~due)
             # 2. the sessions of this tick run, each to its end
             part = sessions.take(slice(bounds[tick], bounds[tick + 1]))
             if not len(part):
                 continue
-            stage = scene.stage(self.laws, relations)
+            on_air = scene.on_air.streamer_id
+            stage = scene.stage(self.laws, relations, memory.crowd(on_air))
             walk = Walk(scene, stage, catalogue, ranker, self.seed)
             shown = _run_sessions(walk, part, chunks)
             if not shown:
@@ -136,26 +167,37 @@ class World:
             outcome = settle(scene, stage, part, _stack(shown), self.seed)
             done.append(outcome)
             relations = _bond(relations, outcome.impressions)
+            memory = memory.after_tick(outcome.impressions)
             unknown = Impressions.concat([unknown, outcome.impressions])
             pending = _by_event(Purchases.concat([pending, outcome.purchases]))
         # purchases between the last tick and midnight belong to this day's file
         end_s = start_s + DAY_S
         late = pending.event_s <= end_s
         # the first tick's events before midnight were written yesterday
-        today = _by_event(Purchases.concat([*happened, pending.take(late)]))
-        self.state = State(day + 1, relations, unknown, pending)
+        bought = _by_event(Purchases.concat([*happened, pending.take(late)]))
+        impressions = Impressions.concat([Impressions.empty(), *(o.impressions for o in done)])
+        bought = bought.take(bought.event_s > start_s)
+        memory = memory.after_day(
+            self.config, self.population, day, sessions.user_id, impressions,
+            self.intercepts.contentment, bought,
+        )  # fmt: skip
+        self.state = State(day + 1, relations, memory, unknown, pending)
         return DayRecord(
             day=day,
-            impressions=Impressions.concat([Impressions.empty(), *(o.impressions for o in done)]),
+            impressions=impressions,
             truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
-            purchases=today.take(today.event_s > start_s),
+            purchases=bought,
             on_air=scene.on_air,
             catalogue=catalogue,
         )
 
     def _intercepts(self) -> Intercepts:
         u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))
-        return solve(self.scene(0), u[0], u[1], self.config.session.mood_sigma * ndtri(u[2]))
+        # base rates are those of a day like any other
+        plain = Today.of(replace(self.config.calendar, sale_day=None), 0)
+        return solve(
+            self._scene(0, plain), u[0], u[1], self.config.session.mood_sigma * ndtri(u[2])
+        )
 
     def _initial_follows(self) -> Relations:
         """Follow sets of the users of day 0, drawn by popularity."""
@@ -194,9 +236,9 @@ def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Blo
     settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
     visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
     goes_on = np.ones(n, np.bool_)
-    if scenario == SWIPE:
+    if scenario in _ENTRANCES:
         row = on_air.rows(scenario, sessions.start_s)
-        enter_rooms(
+        _ENTRANCES[scenario](
             walk.stage, on_air.cell, on_air.n_rooms, visits, row, scenario, walk.seed, goes_on
         )
     play = watch_rooms if scenario == SWIPE else read_pages

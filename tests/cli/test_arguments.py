@@ -16,6 +16,7 @@ NAN, INF = math.nan, math.inf
 NO_NUMBER = ("x", True, NAN, INF, -INF, 1e300, -1e300, [1.0], {})
 WRONG = {
     "int": ("x", 3.5, True, None, -1, 10**12, NAN, [1], {}),
+    "int | None": ("x", 3.5, True, -1, 10**12, NAN, [1], {}),
     "float": (*NO_NUMBER, None),
     "float | None": NO_NUMBER,
     "bool": ("x", 1, 0.0, None, []),

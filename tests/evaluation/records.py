@@ -45,7 +45,7 @@ def requests(
 ) -> Requests:
     """Return one request per row of `first` with its own candidates [B, C]; nine users exist."""
     none = np.zeros(0)
-    catalogue = Catalogue(*(np.zeros(9, np.int8),) * 5, *(none,) * 7)  # type: ignore[arg-type]
+    catalogue = Catalogue(*(np.zeros(9, np.int8),) * 5, *(none,) * 8)  # type: ignore[arg-type]
     shape = candidate_id.shape
     return Requests(
         request_id=first.request_id,

@@ -92,7 +92,9 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
 
 
 def test_rows_check_what_comes_from_closed_sets() -> None:
-    with pytest.raises(ResultsError, match="scenario is 'mall'; allowed: channel, tab, swipe, all"):
+    with pytest.raises(
+        ResultsError, match="scenario is 'mall'; allowed: channel, feed, tab, detail, swipe, all"
+    ):
         SUBJECT.level("mrr", "offline", Interval(1, 1, 1, 1), scenario="mall")
     with pytest.raises(ResultsError, match="kind is 'live'"):
         Row("s", 0, "p", "", "all", "all", "mrr", "share", "live", 0, 0, 0, 0)  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ def catalogue(n_users: int = 20, n_streamers: int = 12) -> Catalogue:
         product_streamer_id=streamers.astype(np.int32),
         product_category=(streamers % 4).astype(np.int8),
         product_price_cny=(10.0 + streamers).astype(np.float32),
+        product_joined_day=np.zeros(n_streamers, np.int32),
     )
 
 

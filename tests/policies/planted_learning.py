@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TICK_S = 3600.0
 N_USERS, N_STREAMERS = 40, 24
-SLATE = {0: 3, 1: 2, SWIPE: 1}
+SLATE = {s: 1 if s == SWIPE else 3 - s % 2 for s in range(len(SCENARIOS))}
 """Slate size by scenario."""
 
 FEATURES = FeatureConfig(half_life_days=7.0, shrinkage=2.0)
@@ -153,7 +153,7 @@ def learning_log(hours: int = 6, per_hour: int = 120, seed: int = 0) -> Learning
     people = catalogue(N_USERS, N_STREAMERS)
     n = hours * per_hour
     time_s = np.sort(rng.uniform(0.0, hours * TICK_S, n))
-    scenario = rng.choice(len(SCENARIOS), n, p=[0.4, 0.2, 0.4])
+    scenario = rng.choice(len(SCENARIOS), n, p=[0.3, 0.1, 0.1, 0.1, 0.4])
     user = rng.integers(0, N_USERS, n)
     refer = np.where(scenario == SWIPE, rng.integers(0, N_STREAMERS, n), PAD)
     size = np.array([SLATE[int(s)] for s in scenario])

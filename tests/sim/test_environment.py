@@ -114,7 +114,7 @@ def test_no_room_is_offered_twice_in_a_session():
     for _ in range(40):
         if env.over[0]:
             break
-        column, row = arena.column[0], arena.scene.on_air.rows(2, arena.visits.rows["now_s"])
+        column, row = arena.column[0], arena.scene.on_air.rows(SWIPE, arena.visits.rows["now_s"])
         offered = set(arena.scene.on_air.supply.streamer_id[row[0], column[column >= 0]])
         assert not offered & set(watched)
         watched.append(int(arena.scene.on_air.supply.streamer_id[row[0], column[0]]))

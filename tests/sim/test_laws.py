@@ -106,7 +106,7 @@ def test_session_counts_are_poisson():
 
 def test_hours_follow_the_weights():
     """The hour of a start has the stated frequencies."""
-    weights = np.array(config().population.hour_weights, float)
+    weights = np.array(config().visits.hour_weights, float)
     hour = hour_of_day(weights, U[3])
     found = np.histogram(hour, bins=np.arange(25))[0] / N
     np.testing.assert_allclose(found, weights / weights.sum(), atol=4.5 * np.sqrt(0.25 / N))

@@ -13,7 +13,7 @@ import pytest
 from sim.folder_lock import LOCK, FolderLock
 from sim.log import Log, LogError
 from sim.log_writer import LogIdentity, LogWriter, state_path
-from sim.schema import Impressions, Purchases
+from sim.schema import SWIPE, Impressions, Purchases
 from sim.simulate import simulate
 from sim.state import State
 from sim.world import World
@@ -237,9 +237,12 @@ def test_only_states_of_use_are_kept(days, whole, tmp_path):
 
 def test_an_empty_state_is_kept(tmp_path):
     """A world in which nothing has happened has a state as well."""
-    state = State(0, World(config(), 3).state.relations, Impressions.empty(), Purchases.empty())
+    state = World(config(), 3).state
+    assert same(state.unknown, Impressions.empty())
+    assert same(state.pending, Purchases.empty())
     state.save(tmp_path / "state.arrow")
     loaded = State.load(tmp_path / "state.arrow")
+    assert same(loaded.memory, state.memory)
     assert same(loaded.unknown, state.unknown)
     assert same(loaded.pending, state.pending)
 
@@ -248,7 +251,7 @@ def test_pandas_reads_the_same_values(days, tmp_path):
     """Names, types and values of a file are those of the record, without code of ours."""
     write(tmp_path, days)
     record = days[1][0].impressions
-    own = record.take(record.scenario == 2)
+    own = record.take(record.scenario == SWIPE)
     table = pd.read_parquet(
         tmp_path / "impressions/day=0001/scenario=swipe/part-0.parquet", partitioning=None
     )

@@ -13,12 +13,18 @@ def test_supply_lists_exactly_who_is_on_air():
     world = World(config(), 4)
     scene = world.scene(1)
     on_air, streamers = scene.on_air, world.population.streamers
-    rooms = [rooms_of_day(world.config.schedule, streamers, d, 4) for d in (0, 1, 2)]
+    left = streamers.left_day
+    rooms = [rooms_of_day(world.config.schedule, streamers, left, d, 4) for d in (0, 1, 2)]
     expected: dict[int, set[int]] = {}
-    for part in rooms:
-        for s, start, end in zip(part.streamer_id, part.start, part.end, strict=True):
-            for slot in range(start, end):
-                expected.setdefault(int(slot), set()).add(int(s))
+    windows = sorted(
+        window
+        for part in rooms
+        for window in zip(part.streamer_id, part.start, part.end, strict=True)
+    )
+    for i, (s, start, end) in enumerate(windows):
+        follows = i + 1 < len(windows) and windows[i + 1][0] == s
+        for slot in range(start, min(end, windows[i + 1][1]) if follows else end):
+            expected.setdefault(int(slot), set()).add(int(s))
     for code in range(len(SCENARIOS)):
         for slot in range(SLOTS_PER_DAY, 2 * SLOTS_PER_DAY + SPILL_SLOTS, 7):
             row = int(row_of(code, np.array([slot - SLOTS_PER_DAY]))[0])
@@ -38,8 +44,9 @@ def test_rooms_do_not_overlap_and_hold_their_products():
     moment = on_air.slot * float(SLOT_S)
     assert (on_air.start_s <= moment).all()
     assert (on_air.end_s > moment).all()
-    per = world.config.population.products_per_streamer
-    np.testing.assert_array_equal(on_air.product_id // per, on_air.streamer_id)
+    products = world.population.products
+    np.testing.assert_array_equal(products.streamer_id[on_air.product_id], on_air.streamer_id)
+    assert (products.joined_day[on_air.product_id] <= on_air.slot // SLOTS_PER_DAY).all()
 
 
 def test_room_ids_are_fresh_and_days_agree():
@@ -58,7 +65,8 @@ def test_room_ids_are_fresh_and_days_agree():
 def test_published_room_figures():
     """1.22 rooms a streamer-day of median length 134 min (KuaiLive), before cuts."""
     world = World(config(population__n_streamers=4000), 9)
-    rooms = rooms_of_day(world.config.schedule, world.population.streamers, 0, 9)
+    streamers = world.population.streamers
+    rooms = rooms_of_day(world.config.schedule, streamers, streamers.left_day, 0, 9)
     present = (world.population.streamers.joined_day == 0).sum()
     assert abs(len(rooms.start) / present - 1.22) < 0.05
     assert abs(np.median(rooms.end - rooms.start) * SLOT_S / 60 - 134) < 10
