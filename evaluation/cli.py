@@ -22,13 +22,14 @@ swipelab VERB [options]
 
   study [-m] [name=value ...]     simulate -> train -> judge -> report; -m sweeps
   simulate [-m] [name=value ...]  write the logs of a world, and nothing else
+  fidelity [-m] [name=value ...]  compare generated data with published figures; code 1: some differ
   report [out=DIR]                render the page of a study again (default reports/latest)
   leaderboard [PATH ...]          collect studies into one table (default outputs reports/latest)
   check module:Class | NAME       does a policy keep the contract? one message per failure
   doctor                          versions, threads, device, plug-ins, conflicts
   bench [out=DIR]                 speeds and peak memory beside their floors (default reports/perf)
 
-Names that study and simulate share:
+Names that study, simulate and fidelity share:
   world=PRESET  seed=N  days=N  out=DIR        and for study:  policy=NAME[,NAME...]
   experiment=PRESET
 
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_interruption(given: list[str]) -> int:
-    keeps_parts = given[:1] in (["study"], ["simulate"])
+    keeps_parts = given[:1] in (["study"], ["simulate"], ["fidelity"])
     does = "goes on from here" if keeps_parts else "starts over"
     _complain(f"interrupted; the same command {does}")
     return 130
@@ -143,6 +144,16 @@ def _simulate(rest: list[str]) -> int:
     return _hydra("simulate", rest, simulate_job)
 
 
+def _fidelity(rest: list[str]) -> int:
+    verdicts: list[bool] = []
+
+    def job(config: DictConfig) -> None:
+        verdicts.append(fidelity_job(config))
+
+    _hydra("fidelity", rest, job)
+    return int(not all(verdicts))
+
+
 def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int:
     """Check every job of the command, then hand it to Hydra."""
     import hydra
@@ -162,7 +173,7 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
     if not only_shows:
         from evaluation import settings
 
-        checked = settings.study_settings if verb == "study" else settings.simulate_settings
+        checked = getattr(settings, f"{verb}_settings")
         overrides = with_policies(flags.overrides, flags.multirun)
         for config in composed(verb, overrides, flags.multirun, flags.config_dir):
             checked(config, swept=flags.multirun)
@@ -203,6 +214,25 @@ def simulate_job(config: DictConfig) -> None:
         from evaluation.simulation import simulate_log
 
         sys.stdout.write(f"{simulate_log(simulate_settings(config, swept=_is_swept()))}\n")
+
+
+def fidelity_job(config: DictConfig) -> bool:
+    """Compare one world with published figures and return whether all of them hold."""
+    passes = False
+    with _ErrorsInOneLine():
+        from rich.console import Console
+
+        from evaluation.comparison import compare
+        from evaluation.fidelity_page import show, write
+        from evaluation.settings import fidelity_settings
+
+        settings = fidelity_settings(config, swept=_is_swept())
+        comparison = compare(settings)
+        page = write(comparison, settings.simulation.config_yaml, settings.out)
+        show(comparison, Console())
+        sys.stdout.write(f"{page}\n")
+        passes = comparison.passes
+    return passes
 
 
 def _is_swept() -> bool:
@@ -357,6 +387,7 @@ _ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "study": (_study, ""),
     "simulate": (_simulate, ""),
+    "fidelity": (_fidelity, ""),
     "report": (_report, REPORT_HELP),
     "leaderboard": (_leaderboard, LEADERBOARD_HELP),
     "check": (_check, CHECK_HELP),

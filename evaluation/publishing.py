@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ DRAFT = ".draft"
 FILES = (TABLE, CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, TIMINGS, POLICIES, PAGE, PICTURE)
 """Everything that a study writes; hidden files are nobody's."""
 
+COMPARISON = ("index.html", "README.md", "fidelity.parquet", CONFIG)
+"""Everything that a comparison with published figures writes."""
+
 LOG_PARTS = ("impressions", "purchases", "on_air", "users", "streamers", "products", "truth")
 """What a log of which no day is finished may hold, beside hidden files and its lock."""
 
@@ -42,23 +46,37 @@ def require_own(out: Path, config_yaml: str, overwrite: bool) -> None:
     Raises:
         ConfigError: there are foreign files, or another study that may not be replaced.
     """
-    if not out.is_dir():
-        return
-    names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    foreign = [name for name in names if name not in FILES]
-    if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise ConfigError(
-            f"out = {str(out)!r} holds {foreign[0]!r}{more}, which no study writes; "
-            "allowed: an empty folder, a new one, or that of a study"
-        )
-    if not names or overwrite:
+    require_only(out, FILES, "study")
+    if overwrite or not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
         return
     stored = out / CONFIG
     if not stored.is_file() or _results_of(stored.read_text()) != _results_of(config_yaml):
         raise ConfigError(
             f"out = {str(out)!r} holds a study of other settings; "
             "allowed: another folder, or overwrite=true to replace it"
+        )
+
+
+def require_only(out: Path, files: Sequence[str], writer: str) -> None:
+    """Raise unless `out` is new, empty, or holds nothing but `files` and hidden ones.
+
+    Args:
+        out: a folder.
+        files: names that may be there.
+        writer: who writes them, such as "study".
+
+    Raises:
+        ConfigError: there is something else.
+    """
+    if not out.is_dir():
+        return
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    foreign = [name for name in names if name not in files]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise ConfigError(
+            f"out = {str(out)!r} holds {foreign[0]!r}{more}, which no {writer} writes; "
+            f"allowed: an empty folder, a new one, or that of a {writer}"
         )
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -23,6 +21,7 @@ from evaluation.palette import inks
 from evaluation.pooling import pooled
 from evaluation.study_folder import ReportError as ReportError
 from evaluation.study_folder import StudyFolder, open_folder
+from evaluation.templating import replace_text, templates
 
 PAGE, PICTURE = "index.html", "leaderboard.svg"
 
@@ -57,7 +56,7 @@ def render(folder: Path) -> Path:
     )
     findings = [leaders.finding, *(part.finding for part in parts)]
     html = (
-        _templates()
+        templates()
         .get_template("report.html.j2")
         .render(
             study=study,
@@ -70,7 +69,7 @@ def render(folder: Path) -> Path:
             plotly=Markup(get_plotlyjs()),
         )
     )
-    return _write(folder / PAGE, html)
+    return replace_text(folder / PAGE, html)
 
 
 def summary_svg(folder: Path) -> Path:
@@ -92,11 +91,11 @@ def summary_svg(folder: Path) -> Path:
     if not leaders.control:
         raise ReportError(f"study folder {folder} has no online lift to draw")
     svg = (
-        _templates()
+        templates()
         .get_template("leaderboard.svg.j2")
         .render(leaders=leaders, ink=inks(list(table["policy"])), study=study)
     )
-    return _write(folder / PICTURE, svg)
+    return replace_text(folder / PICTURE, svg)
 
 
 def _one_control(table: pd.DataFrame) -> pd.DataFrame:
@@ -116,33 +115,6 @@ def _plots(parts: tuple[Chapter, ...]) -> Mapping[str, Mapping[str, list[Any]]]:
         for part in parts
         for panel in part.panels
     }
-
-
-def _templates() -> jinja2.Environment:
-    loader = jinja2.FunctionLoader(
-        lambda name: resources.files("evaluation").joinpath("templates", name).read_text("utf-8")
-    )
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # the browser's JSON knows no NaN; better no page than one without plots
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
-    return environment
-
-
-def _write(path: Path, text: str) -> Path:
-    """Replace a file at once, so that a reader never meets half of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 __all__ = ["ReportError", "StudyFolder", "render", "summary_svg"]

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from evaluation.folders import require_writable
 from evaluation.overrides import one_line
-from evaluation.publishing import require_own, require_own_log
+from evaluation.publishing import COMPARISON, require_only, require_own, require_own_log
 from evaluation.study_folder import NOT_RESULTS
 from policies import registry
 from policies.contract import FitContext
@@ -57,6 +57,18 @@ class SimulationSettings:
     """Folder of the log; its place can be written."""
     config_yaml: str
     """The whole resolved config, to be stored beside the log."""
+
+
+@dataclass(frozen=True)
+class FidelitySettings:
+    """What `swipelab fidelity` does."""
+
+    simulation: SimulationSettings
+    """The log that is measured; `out` is the comparison's own."""
+    out: Path
+    """Folder of the comparison; its place can be written."""
+    work: Path
+    """Cache of logs; its place can be written."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,26 @@ def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSett
     )
     require_writable(settings.out, "out")
     require_own_log(settings.out)
+    return settings
+
+
+def fidelity_settings(config: DictConfig, swept: bool = False) -> FidelitySettings:
+    """Check the composed config of a comparison; arguments and errors as in `study_settings`."""
+    config = config.copy()
+    _built(config, "objective", Objective)
+    world: WorldConfig = _built(config, "world", WorldConfig)
+    simulation = SimulationSettings(
+        world=world,
+        seed=_integer(config, "seed", 0, MAX_SEED),
+        days=_integer(config, "days", 2, MAX_DAYS),
+        logging=_logging(config, world),
+        out=_out(config, Path("outputs/fidelity"), f"{world.name}-seed{config.seed}", swept),
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+    settings = FidelitySettings(simulation, simulation.out, _path(config, "work"))
+    require_writable(settings.out, "out")
+    require_writable(settings.work, "work")
+    require_only(settings.out, COMPARISON, "comparison")
     return settings
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from evaluation.study_folder import CONFIG
 from policies.contract import FitContext
 from policies.rank import Server
 from sim.config import build
-from sim.log import Log, LogError
+from sim.log import Log, LogError, read_manifest
 from sim.schema import DAY_S
 from sim.simulate import simulate
 
@@ -87,3 +89,35 @@ def _logging_key(logging: LoggingSettings) -> str:
 def code_digest(node: Mapping[str, Any]) -> str:
     """Return a digest of a plug-in's source; one that never comes again where it is unreadable."""
     return plug_in_digest(node) or f"{UNREAD}{uuid.uuid4()}"
+
+
+def drop_broken(folder: Path, progress: StudyProgress) -> None:
+    """Remove a cached log that is complete but damaged: the same one is simulated again.
+
+    An incomplete one may be in the hands of another process and is left alone.
+    """
+    try:
+        manifest = read_manifest(folder)
+        if manifest["days_written"] < manifest["days"]:
+            return
+    except (LogError, KeyError):
+        return
+    try:
+        Log.open(folder)
+    except LogError as error:
+        progress.say(f"{str(error).partition(';')[0]}; simulating it again")
+        shutil.rmtree(folder)
+
+
+def log_key(settings: SimulationSettings) -> str:
+    """Return the name of a log in a cache: equal where nothing that decides its bytes differs."""
+    code = code_digest(settings.logging.policy)
+    unread = UNREAD if code.startswith(UNREAD) else ""
+    logging = (settings.logging.policy, settings.logging.exploration, code)
+    key = digest(settings.world, settings.seed, settings.days, logging, source_digest())
+    return f"{unread}{key}"
+
+
+def digest(*parts: object) -> str:
+    """Return a short digest (hex) of what the parts look like."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

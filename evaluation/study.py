@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import json
 import multiprocessing
 import os
@@ -16,7 +15,7 @@ import numpy as np
 
 from evaluation import offline, online, survival
 from evaluation.blame import TrialError
-from evaluation.environment import environment_record, source_digest
+from evaluation.environment import environment_record
 from evaluation.episodes import conversion_truth, episodes
 from evaluation.interruption import end_with_parent, interrupts_held
 from evaluation.offline import OfflineProtocol
@@ -27,12 +26,20 @@ from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, re
 from evaluation.publishing import TIMINGS as TIMINGS
 from evaluation.results import Kind, Results, Subject
 from evaluation.settings import StudySettings
-from evaluation.simulation import UNREAD, advice, code_digest, write_log
+from evaluation.simulation import (
+    UNREAD,
+    advice,
+    code_digest,
+    digest,
+    drop_broken,
+    log_key,
+    write_log,
+)
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
 from evaluation.trial import Trial, TrialPlan, finished, limit_threads, run_trial
 from policies.contract import is_privileged
 from sim.config import build
-from sim.log import Log, LogError, read_manifest
+from sim.log import Log
 from sim.schema import DAY_S, SWIPE
 from sim.truth_log import logged_truth
 
@@ -50,9 +57,9 @@ def run_study(settings: StudySettings) -> Path:
     """
     began = time.perf_counter()
     progress = StudyProgress()
-    log_folder = settings.work / "logs" / _log_key(settings)
+    log_folder = settings.work / "logs" / log_key(settings.simulation)
     with progress.shown(), advice(log_folder):
-        _drop_broken(log_folder, progress)
+        drop_broken(log_folder, progress)
         log = write_log(settings.simulation, log_folder, progress)
         simulated_s = time.perf_counter() - began
         plans = [_plan(settings, name, log_folder) for name in settings.policies]
@@ -83,31 +90,15 @@ def run_study(settings: StudySettings) -> Path:
     return settings.out
 
 
-def _drop_broken(folder: Path, progress: StudyProgress) -> None:
-    """Remove a cached log that is complete but damaged: the same one is simulated again.
-
-    An incomplete one may be in the hands of another process and is left alone.
-    """
-    try:
-        manifest = read_manifest(folder)
-        if manifest["days_written"] < manifest["days"]:
-            return
-    except (LogError, KeyError):
-        return
-    try:
-        Log.open(folder)
-    except LogError as error:
-        progress.say(f"{str(error).partition(';')[0]}; simulating it again")
-        shutil.rmtree(folder)
-
-
 def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
     metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in settings.ks]
     protocol = OfflineProtocol((*metrics, "mrr", "query_auc"), (settings.sampled_m,))
     node = settings.policies[name]
     code = code_digest(node)
     unread = UNREAD if code.startswith(UNREAD) else ""
-    key = _digest(_log_key(settings), name, repr(node), code, settings.deploy_days, repr(protocol))
+    key = digest(
+        log_key(settings.simulation), name, repr(node), code, settings.deploy_days, repr(protocol)
+    )
     return TrialPlan(
         policy=name,
         node=node,
@@ -236,18 +227,6 @@ def _policy_facts(settings: StudySettings) -> dict[str, dict[str, object]]:
         name: {"privileged": is_privileged(build(node)), "target": str(node["_target_"])}
         for name, node in settings.policies.items()
     }
-
-
-def _log_key(settings: StudySettings) -> str:
-    code = code_digest(settings.logging.policy)
-    unread = UNREAD if code.startswith(UNREAD) else ""
-    logging = (settings.logging.policy, settings.logging.exploration, code)
-    key = _digest(settings.world, settings.seed, settings.days, logging, source_digest())
-    return f"{unread}{key}"
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _write_json(path: Path, record: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,17 @@ FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
 
 class LogError(ValueError):
     """A log is missing, incomplete, broken or of another version; one line."""
+
+
+@dataclass(frozen=True)
+class Airings:
+    """Who was on air, one row per streamer and slot of ten minutes; arrays [E], slots ascend."""
+
+    slot: NDArray[np.int32]
+    """Slot since the world began."""
+    streamer_id: NDArray[np.int32]
+    room_id: NDArray[np.int64]
+    room_start_s: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,16 @@ class Log:
         if self.as_of_s <= 0:
             return Catalogue.empty()
         return self._catalogue_of(max(int(np.ceil(self.as_of_s / self.day_s)) - 1, 0))
+
+    def airings(self, day: int) -> Airings:
+        """Return who was on air from the start of `day` to a few hours into the next.
+
+        Raises:
+            LogError: the file cannot be read.
+        """
+        table = self._read(f"on_air/day={day:04d}/part-0.parquet")
+        begun = table.column("slot").to_numpy() * float(SLOT_S) <= self.as_of_s
+        return Airings(*(table.column(f.name).to_numpy()[begun] for f in fields(Airings)))
 
     def ticks(self) -> Iterator[Tick]:
         """Replay the log tick by tick, just as a deployed ranker meets it.
