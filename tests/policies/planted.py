@@ -115,7 +115,17 @@ def impressions(
 
 def no_purchases() -> Purchases:
     """Return an empty purchase table."""
-    kinds = (np.float64, np.float64, np.int64, np.int32, np.int32, np.int32, np.int8, np.float32)
+    kinds = (
+        np.float64,
+        np.float64,
+        np.float64,
+        np.int64,
+        np.int32,
+        np.int32,
+        np.int32,
+        np.int8,
+        np.float32,
+    )
     columns: list[NDArray[np.generic]] = [np.zeros(0, kind) for kind in kinds]
     names = [f.name for f in fields(Purchases)]
     return Purchases(**dict(zip(names, columns, strict=True)))  # type: ignore[arg-type]
