@@ -96,6 +96,8 @@ class DelayNumbers:
     live_left: tuple[float, float, float]
     family: tuple[int, int, int]
     scale_s: tuple[float, float, float]
+    place: tuple[float, float, float]
+    """Of the scale on the grid of the tables below."""
     shape: tuple[float, float, float]
     price_stretch: tuple[float, float, float]
     intent_stretch: tuple[float, float, float]
@@ -137,6 +139,7 @@ class DelayNumbers:
             live_left=_three(part.live_left - base.live_left for part in parts),
             family=(config.imm.family, config.short.family, config.tail.family),
             scale_s=_three(part.scale_h * HOUR_S for part in parts),
+            place=_three(_place(part.scale_h * HOUR_S) for part in parts),
             shape=_three(part.shape for part in parts),
             price_stretch=_three(part.price_stretch for part in parts),
             intent_stretch=_three(part.intent_stretch for part in parts),
@@ -163,6 +166,10 @@ def drift_of(config: DelayConfig, day: int) -> float:
 def _three(values: Iterable[float]) -> tuple[float, float, float]:
     imm, short, tail = map(float, values)
     return imm, short, tail
+
+
+def _place(scale_s: float) -> float:
+    return (math.log(max(scale_s, math.exp(_GRID_LOW))) - _GRID_LOW) / _GRID_STEP
 
 
 @cache
@@ -243,20 +250,19 @@ def completion(law: DelayNumbers, intent: float, log_price: float, moment: Momen
     lasting = imm
     if short > 0.0:
         stretch = log_stretch(law, SHORT, intent, log_price, drift)
-        lasting += short * _between(law.short_lasts, law.scale_s[SHORT], stretch)
+        lasting += short * _between(law.short_lasts, law.place[SHORT], stretch)
     if tail > 0.0:
         stretch = log_stretch(law, TAIL, intent, log_price, drift)
-        lasting += tail * _between(law.tail_lasts, law.scale_s[TAIL], stretch)
+        lasting += tail * _between(law.tail_lasts, law.place[TAIL], stretch)
     if promo > 0.0:
         lasting += promo * sale_survival(law, moment.time_s, moment.sale_wait_s)
     return lasting
 
 
 @kernel
-def _between(table: tuple[float, ...], scale_s: float, stretch: float) -> float:
-    """Interpolate a table by log scale."""
-    place = (math.log(max(scale_s, 1e-3)) + stretch - _GRID_LOW) / _GRID_STEP
-    place = min(max(place, 0.0), _GRID_SIZE - 1.001)
+def _between(table: tuple[float, ...], place: float, stretch: float) -> float:
+    """Interpolate a table where a scale has its place, stretched by the exponential of a log."""
+    place = min(max(place + stretch / _GRID_STEP, 0.0), _GRID_SIZE - 1.001)
     i = int(place)
     return table[i] + (place - i) * (table[i + 1] - table[i])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.after_purchase import draw_lag_s, draw_refund_s, p_refund
 from sim.arrivals import Sessions
-from sim.delay import Buyer, completion, draw_purchase
+from sim.delay import Buyer, draw_purchase
 from sim.kernel import Block, block, kernel
 from sim.response import (
     Attraction,
@@ -31,6 +31,8 @@ E = TypeVar("E", Purchases, Refunds)
 T = TypeVar("T", bound=np.generic)
 
 _OUTCOME = int(Purpose.OUTCOME)
+
+BAG_CLICK, PURCHASE = TARGETS.index("bag_click"), TARGETS.index("purchase")
 
 PATRON = np.dtype(
     [("user_id", np.int64), ("scenario", np.int64), ("mood", np.float64), ("moment", np.int64)]
@@ -235,13 +237,10 @@ def draw_outcomes(
             seen.remaining_s,
         )  # fmt: skip
         own = inclination_of(stage, scenario, user_id, mood, e, seen.follows)
-        to_cart, to_purchase = p_cart(laws, own), p_purchase(laws, own)
-        moment = moment_at(stage, e, seen.time_s)
-        to_last = completion(laws.delay, own.intent, own.log_price, moment)
-        p = target_chances(laws, pair, own, moment)
+        p = target_chances(laws, pair, own, moment_at(stage, e, seen.time_s))
         for t in range(N_TARGETS):
             chances[t, i] = seen.examined * p[t]
-        mine.p_purchase_given_bag = to_cart * to_purchase * to_last
+        mine.p_purchase_given_bag = p[PURCHASE] / p[BAG_CLICK] if p[BAG_CLICK] > 0.0 else 0.0
         mine.intent, mine.log_price = own.intent, own.log_price
         mine.left_s = stage.airings[e].end_s - seen.known_s
         mine.click = seen.entered and laws.layouts.has_click[scenario] == 1
@@ -259,8 +258,8 @@ def draw_outcomes(
             continue
         mine.bag_click = True
         u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, PAYING)
-        mine.cart = u[0] < to_cart
-        mine.decides = u[0] < to_cart and u[1] < to_purchase
+        mine.cart = u[0] < p_cart(laws, own)
+        mine.decides = mine.cart and u[1] < p_purchase(laws, own)
 
 
 def draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int) -> Block:

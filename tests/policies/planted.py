@@ -16,6 +16,7 @@ from sim.schema import (
     Catalogue,
     Impressions,
     Purchases,
+    Refunds,
     Requests,
     Supply,
 )
@@ -174,6 +175,10 @@ class PlantedLog:
     def purchases(self) -> Purchases:
         """Return nothing."""
         return no_purchases()
+
+    def refunds(self) -> Refunds:
+        """Return no refunds."""
+        return Refunds.empty()
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue."""
