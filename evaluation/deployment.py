@@ -69,8 +69,10 @@ def ultimate_purchases(shown: Impressions, truth: TruthRows) -> Purchases:
         truth: their true side [N], in the same order.
     """
     rows = np.flatnonzero(truth.will_purchase)
+    event_s = shown.known_s[rows] + truth.purchase_delay_s[rows]
     return Purchases(
-        event_s=shown.known_s[rows] + truth.purchase_delay_s[rows],
+        event_s=event_s,
+        known_s=event_s,
         impression_s=shown.time_s[rows],
         request_id=shown.request_id[rows],
         user_id=shown.user_id[rows],

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.delay import DelayLaw
-from sim.parameters import DelayConfig
+from sim.config import WorldConfig
+from sim.delay_law import logged_delays
 from sim.schema import Impressions
 from sim.truth import TruthRows
 
@@ -55,9 +55,11 @@ class ConversionTruth:
     """The truth about the same episodes."""
 
     probability: NDArray[np.floating]
-    """[N] probability that the episode ever ends in a purchase."""
+    """[N] probability that the episode ever ends in a purchase, however long it takes; competing
+    events are in it: a purchase that they prevent never ends an episode."""
     delay_cdf: Callable[[float], NDArray[np.floating]]
-    """F(W): seconds to P(delay <= W | purchase), [N] or one number for all."""
+    """F(W): seconds to P(delay <= W | the purchase takes place), [N] or one number for all; so
+    p F(W) is Aalen-Johansen's cumulative incidence of purchases at W."""
     horizon_s: float = np.inf
     """No purchase is attributed later than this; infinite where there is no such rule."""
 
@@ -96,13 +98,16 @@ def episodes(
     )
 
 
-def conversion_truth(truth: TruthRows, opened: Episodes, config: DelayConfig) -> ConversionTruth:
+def conversion_truth(
+    truth: TruthRows, shown: Impressions, opened: Episodes, config: WorldConfig
+) -> ConversionTruth:
     """Return the truth about episodes that bag clicks opened.
 
     Args:
         truth: true side of the impressions that the episodes were taken from, in the same order.
+        shown: these impressions.
         opened: the episodes.
-        config: delays of the world that made the log.
+        config: the world that made the log.
 
     Raises:
         ValueError: the truth has too few rows for the episodes.
@@ -111,6 +116,6 @@ def conversion_truth(truth: TruthRows, opened: Episodes, config: DelayConfig) ->
         raise ValueError(
             f"truth has {len(truth)} rows, but an episode comes from row {opened.row.max()}"
         )
-    own = truth.take(opened.row)
-    law = DelayLaw(config, own.delay_live_share, own.delay_scale_s)
+    own, seen = truth.take(opened.row), shown.take(opened.row)
+    law = logged_delays(config.delay, config.population.hour_weights, seen, own)
     return ConversionTruth(own.p_purchase_given_bag, law.cdf, law.horizon_s)

@@ -122,7 +122,7 @@ def judge(
     for tick in log.ticks():
         if isinstance(policy, Updatable):
             known = tick.known.take(tick.known.known_s > fitted_until_s)
-            bought = tick.purchases.take(tick.purchases.event_s > fitted_until_s)
+            bought = tick.purchases.take(tick.purchases.known_s > fitted_until_s)
             policy.observe(known.read_only, bought.read_only, tick.now_s)
         ranked = _rank_tick(policy, tick, protocol, truth_for)
         if ranked is None:

@@ -193,8 +193,9 @@ def _table(
     held_out = log.between((settings.days - 1) * DAY_S, log.end_s)
     world = Subject(settings.name, settings.seed, "")
     results.extend(reference_rows(world, held_out, log.catalogue().n_users))
-    waiting = episodes(log.impressions(), log.as_of_s)
-    truth = conversion_truth(logged_truth(log), waiting, settings.world.delay)
+    shown = log.impressions()
+    waiting = episodes(shown, log.as_of_s)
+    truth = conversion_truth(logged_truth(log), shown, waiting, settings.world)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)
     results.extend(found.rows)
     return results, found

@@ -269,6 +269,7 @@ def records(log: Log) -> dict[str, NDArray[Any]]:
     parts = {
         "impressions": log.impressions(),
         "purchases": log.purchases(),
+        "refunds": log.refunds(),
         "catalogue": log.catalogue(),
     }
     return {f"{part}.{n}": t for part, record in parts.items() for n, t in arrays(record).items()}

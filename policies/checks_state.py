@@ -136,7 +136,7 @@ def early_events(subject: Subject) -> None:
     quiet, hasty = subject.copy(), subject.copy()
     none = slice(0, 0)
     rows = stage.later.take(stage.later.known_s > stage.now_s)
-    bought = stage.later_purchases.take(stage.later_purchases.event_s > stage.now_s)
+    bought = stage.later_purchases.take(stage.later_purchases.known_s > stage.now_s)
     fix = "keep such rows aside until now_s has passed known_s, or ignore them"
     _observe(quiet, rows.take(none), bought.take(none), stage.now_s)
     _observe(hasty, rows, bought, stage.now_s)

@@ -104,9 +104,9 @@ class EventMemory:
             self._count_impressions(waiting.take(known & (waiting.known_s > told_s)), catalogue)
         if self._purchases:
             bought = Purchases.concat(self._purchases)
-            known = bought.event_s <= self.now_s
+            known = bought.known_s <= self.now_s
             self._purchases = [] if known.all() else [bought.take(~known)]
-            self._count_purchases(bought.take(known & (bought.event_s > told_s)))
+            self._count_purchases(bought.take(known & (bought.known_s > told_s)))
         self._counted_s = self.now_s
 
     def row(self, ids: Ints, counters: Counters) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.config import ConfigError, WorldConfig
 from sim.kernel import kernel
-from sim.outcome import DRAWN, draw_outcomes, patrons_of
+from sim.outcome import DRAWN, draw_decisions, draw_outcomes, patrons_of
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, TARGETS, WATCH_CAP_S, Catalogue
 from sim.session import (
     OFFER,
@@ -64,7 +64,7 @@ class Arena:
         self.scene = world.scene(day)
         self.catalogue: Catalogue = world.population.catalogue()
         crowd = world.state.memory.crowd(self.scene.on_air.streamer_id)
-        self.stage = self.scene.stage(world.laws, world.state.relations, crowd)
+        self.stage = self.scene.stage(world.laws_on(day), world.state.relations, crowd)
         arrived = world.sessions(day)
         self.sessions = arrived.take(arrived.scenario == SWIPE)
         if not len(self.sessions):
@@ -117,13 +117,16 @@ class Arena:
         watch_rooms(self.stage, on_air.cell, self.visits, step, seed, shown, goes_on)
         chances, drawn = np.empty((N_TARGETS, len(shown)), np.float32), np.empty(len(shown), DRAWN)
         draw_outcomes(self.stage, shown, self.patrons, seed, chances, drawn)
+        buys, rows = np.zeros(len(shown), np.bool_), np.flatnonzero(drawn["decides"])
+        decision = draw_decisions(self.stage, shown[rows], self.patrons, seed)
+        buys[rows] = decision["lost_to"] == PAD
         watch_s = shown["watch_s"]
         happened = np.stack(
             [
                 watch_s >= EFFECTIVE_VIEW_S,
                 np.minimum(watch_s, WATCH_CAP_S) / WATCH_CAP_S,
                 *(drawn[name] for name in TARGETS[2:-1]),
-                drawn["buys"],
+                buys,
             ]
         )
         return Played(self.weights @ happened, watch_s.copy(), ~goes_on)

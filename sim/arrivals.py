@@ -14,11 +14,12 @@ from scipy.special import ndtri
 
 from sim.calendar import Today
 from sim.change import VisitConfig
+from sim.columns import Columns
 from sim.config import WorldConfig
 from sim.population import Users, pick
 from sim.rng import Purpose, uniforms
 from sim.schedule import SLOT_S
-from sim.schema import DETAIL, ENTRIES, SWIPE, _Columns
+from sim.schema import DETAIL, ENTRIES, SWIPE
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ _SESSION_DAY = 1 << 24
 
 
 @dataclass(frozen=True)
-class Sessions(_Columns):
+class Sessions(Columns):
     """Sessions in the order of their start, arrays [N]."""
 
     session_id: NDArray[np.int64]

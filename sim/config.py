@@ -22,8 +22,8 @@ from sim.bounds import require_section as require_section
 from sim.bounds import require_text as require_text
 from sim.bounds import require_widths as require_widths
 from sim.change import CalendarConfig, DriftConfig, TurnoverConfig, VisitConfig
+from sim.delay_parameters import DelayConfig
 from sim.parameters import (
-    DelayConfig,
     FeedbackConfig,
     PopulationConfig,
     ResponseConfig,

@@ -20,6 +20,7 @@ from sim.schema import (
     Catalogue,
     Impressions,
     Purchases,
+    Refunds,
     Supply,
 )
 from sim.tables import CATALOGUE_PARTS, catalogue_from, from_table
@@ -27,6 +28,7 @@ from sim.tick import Tick
 from sim.truth import TruthRows
 
 D = TypeVar("D", Impressions, TruthRows)
+E = TypeVar("E", Purchases, Refunds)
 
 MANIFEST = "manifest.json"
 VERSION = 3
@@ -99,7 +101,8 @@ class Log:
         """Return the log as it was known at `t_s`; never later than it already is.
 
         Impressions after t are absent; a stay that is not over is cut at t and has no later
-        feedback; a purchase that has not happened is not there.
+        feedback; a purchase or refund whose report has not arrived is not there, even if it has
+        happened.
         """
         return replace(self, as_of_s=min(t_s, self.as_of_s), end_s=min(t_s, self.end_s))
 
@@ -120,9 +123,12 @@ class Log:
         return _with_purchases(shown, self.purchases())
 
     def purchases(self) -> Purchases:
-        """Return all purchases that have happened, by event time."""
-        parts = [self._day_purchases(day) for day in range(self._last_day)]
-        return Purchases.concat([Purchases.empty(), *parts])
+        """Return all purchases that were reported, in the order of their reports."""
+        return self._reported("purchases", Purchases)
+
+    def refunds(self) -> Refunds:
+        """Return all refunds that were reported, in the order of their reports."""
+        return self._reported("refunds", Refunds)
 
     def catalogue(self) -> Catalogue:
         """Return the observed features of everyone who had appeared by `as_of_s`."""
@@ -149,7 +155,7 @@ class Log:
         unknown = Impressions.empty()
         for day in range(int(self.start_s // self.day_s)):
             unknown = Impressions.concat([unknown, self._known(self._rows(day))])
-        bought = self.purchases()
+        bought, returned = self.purchases(), self.refunds()
         for day in self.days:
             rows = self._rows(day)
             shown = _with_purchases(self._visible(rows), bought)
@@ -171,11 +177,15 @@ class Log:
             ends = np.searchsorted(tick_of, ticks, side="right").tolist()
             supply, catalogue = self._supply(day), self._catalogue_of(day)
             for i, at_s in enumerate(now_s.tolist()):
-                news = (bought.event_s > seen_s) & (bought.event_s <= at_s)
+                # reports ascend
+                since = [seen_s, at_s]
+                sold = slice(*np.searchsorted(bought.known_s, since, side="right").tolist())
+                back = slice(*np.searchsorted(returned.known_s, since, side="right").tolist())
                 yield Tick(
                     now_s=at_s,
                     known=unknown.take(slice(known[i], known[i + 1])).read_only,
-                    purchases=bought.take(news).read_only,
+                    purchases=bought.take(sold).read_only,
+                    refunds=returned.take(back).read_only,
                     shown=shown.take(slice(starts[i], ends[i])).read_only,
                     supply=supply,
                     first_slot=day * SLOTS_PER_DAY,
@@ -190,7 +200,7 @@ class Log:
         rows = [self._known(self._rows(day)) for day in range(self._last_day)]
         known = Impressions.concat([Impressions.empty(), *rows])
         bought = self.purchases()
-        return known.take(known.known_s > last_s), bought.take(bought.event_s > last_s)
+        return known.take(known.known_s > last_s), bought.take(bought.known_s > last_s)
 
     @property
     def _last_day(self) -> int:
@@ -224,10 +234,13 @@ class Log:
         known = rows.known_s <= self.as_of_s
         return rows if known.all() else rows.take(known)
 
-    def _day_purchases(self, day: int) -> Purchases:
-        table = self._read(f"purchases/day={day:04d}/part-0.parquet")
-        rows = from_table(Purchases, table)
-        return rows.take(rows.event_s <= self.as_of_s)
+    def _reported(self, name: str, kind: type[E]) -> E:
+        """Read the events of a table that were reported by `as_of_s`."""
+        files = (f"{name}/day={day:04d}/part-0.parquet" for day in range(self._last_day))
+        parts = [kind.empty()]
+        parts += [from_table(kind, self._read(file)) for file in files]
+        events = kind.concat(parts)
+        return events.take(events.known_s <= self.as_of_s)
 
     def _read_day(self, table: str, day: int, kind: type[D]) -> D:
         """Read all rows of a day, known by then or not, by request and position.

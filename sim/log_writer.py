@@ -171,6 +171,7 @@ class LogWriter:
             "day_s": DAY_S,
             "impressions": 0,
             "purchases": 0,
+            "refunds": 0,
             "entities": {"users": 0, "streamers": 0, "products": 0},
             "files": {},
         }
@@ -203,6 +204,7 @@ class LogWriter:
             yield f"impressions/{part}", to_parquet(shown)
             yield f"truth/impressions/{part}", to_parquet(to_table(record.truth, rows=rows))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
+        yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
         yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
         for entity, table in entity_tables(record.catalogue, record.day).items():
             yield f"{entity}/{day}/part-0.parquet", to_parquet(table)
@@ -221,6 +223,7 @@ class LogWriter:
             },
             "impressions": self.manifest["impressions"] + len(record.impressions),
             "purchases": self.manifest["purchases"] + len(record.purchases),
+            "refunds": self.manifest["refunds"] + len(record.refunds),
             "days_written": record.day + 1,
         }
 

@@ -277,7 +277,8 @@ class FeedbackConfig:
     cart: float
     """Given a bag click."""
     purchase: float
-    """Ultimate probability given a cart; the rest is the cured fraction."""
+    """Probability, given a cart, that the user decides to buy, however late; the rest is the cured
+    fraction. What competing events prevent (`delay.loss`) comes off."""
     social_affinity: float
     commerce_affinity: float
     propensity_sigma: float
@@ -297,29 +298,3 @@ class FeedbackConfig:
             require(self, name, 0.0, 20.0)
         for name in ("charm", "appeal", "price"):
             require(self, name, 0.0, 20.0)
-
-
-@dataclass(frozen=True)
-class DelayConfig:
-    """Delay of a purchase that happens: a part during the live and a Weibull tail."""
-
-    live_share: float
-    live_mean_s: float
-    tail_shape: float
-    tail_scale_h: float
-    horizon_days: float
-    """No purchase is attributed later than this."""
-    price_stretch: float
-    """Effect of log price on the log scale of the tail."""
-    intent_speed: float
-    """Effect of purchase intent on the logit of the live part: eager buyers buy at once."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        require(self, "live_share", 0.0, 1.0)
-        require(self, "live_mean_s", 1.0, 86400.0)
-        require(self, "tail_shape", 0.1, 10.0)
-        require(self, "tail_scale_h", 0.01, 10000.0)
-        require(self, "horizon_days", 0.1, 365.0)
-        require(self, "price_stretch", -5.0, 5.0)
-        require(self, "intent_speed", -5.0, 5.0)

@@ -14,10 +14,11 @@ from scipy.special import gammaincinv, ndtr, ndtri
 
 from sim.bounds import refusal
 from sim.change import TurnoverConfig
+from sim.columns import Columns
 from sim.ids import STREAMERS, USERS, ids_of
 from sim.parameters import PopulationConfig
 from sim.rng import Purpose, uniforms
-from sim.schema import SCENARIOS, UNBORN, Catalogue, _Columns
+from sim.schema import SCENARIOS, UNBORN, Catalogue
 from sim.shelves import Shelves
 from sim.tenure import born, ever, joined_days, tenure
 
@@ -27,7 +28,7 @@ INTERESTS = ("attention", "social", "commerce")
 """Groups of targets that care about the same direction of interest."""
 
 
-class _Table(_Columns):
+class _Table(Columns):
     """A record whose rows are ids, of which some are not yet given out."""
 
     def room_for(self, n: int) -> Self:

@@ -19,14 +19,15 @@ All functions are compiled scalars over one pair; `laws` is `sim.kernel.numbers`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.config import WorldConfig
+from sim.delay import DelayNumbers
+from sim.delay_parameters import RefundConfig, ReportingConfig
 from sim.kernel import kernel
 from sim.normal import sigmoid
 from sim.parameters import (
-    DelayConfig,
     FeedbackConfig,
     ResponseConfig,
     SessionConfig,
@@ -141,15 +142,20 @@ class Laws:
     response: ResponseConfig
     watch: WatchConfig
     feedback: FeedbackConfig
-    delay: DelayConfig
+    delay: DelayNumbers
+    refund: RefundConfig
+    reporting: ReportingConfig
     session: SessionConfig
     layouts: Layouts
     intercepts: Intercepts
     odds: Odds
 
     @classmethod
-    def of(cls, config: WorldConfig, intercepts: Intercepts) -> Laws:
-        """Return the laws of a world with solved intercepts."""
+    def of(cls, config: WorldConfig, intercepts: Intercepts, day: int = 0) -> Laws:
+        """Return the laws of a world with solved intercepts, as its drifts have them on `day`."""
+        conversion = config.delay.drift.conversion_per_day * day
+        intercepts = replace(intercepts, purchase=intercepts.purchase + conversion)
+        delay = DelayNumbers.of(config.delay, config.population.hour_weights, day)
         layouts = Layouts(
             tuple(int(s.base_click is not None) for s in config.scenarios),
             tuple(float(s.patience) for s in config.scenarios),
@@ -170,8 +176,8 @@ class Laws:
             tuple(math.exp(config.response.target_coupling * h) for h in STAY_GRADES),
         )
         return cls(
-            config.response, config.watch, config.feedback, config.delay, config.session, layouts,
-            intercepts, odds,
+            config.response, config.watch, config.feedback, delay, config.delay.refund,
+            config.delay.reporting, config.session, layouts, intercepts, odds,
         )  # fmt: skip
 
 
@@ -290,7 +296,10 @@ def p_cart(laws: Laws, own: Inclination) -> float:
 
 @kernel
 def p_purchase(laws: Laws, own: Inclination) -> float:
-    """Return the ultimate P(purchase | cart); the rest is cured."""
+    """Return P(decides to buy | cart); the rest is cured.
+
+    P(purchase | cart) is this times `sim.delay.completion`.
+    """
     logit = laws.intercepts.purchase + own.purchase_shift
     return sigmoid(logit + commerce_logit(laws, own, AT_PURCHASE))
 

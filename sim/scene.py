@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.calendar import Today
+from sim.columns import Columns
 from sim.config import WorldConfig
+from sim.delay import Moment
 from sim.drift import preference_angle, turned
 from sim.kernel import Block, block, kernel, numbers
 from sim.normal import sigmoid
@@ -24,13 +26,12 @@ from sim.population import INTERESTS, Population, rotation, unit
 from sim.relations import Bonds, Relations
 from sim.response import Attraction, Inclination, Laws
 from sim.schedule import DaySupply
-from sim.schema import _Columns
 
 Array32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Minds(_Columns):
+class Minds(Columns):
     """Latent state of users at a moment of their session, arrays [B] or [B, K]."""
 
     user_id: NDArray[np.int32]
@@ -287,3 +288,9 @@ def inclination_of(
 def remaining_s_of(stage: Stage, airing: int, time_s: float, deadline_s: float) -> float:
     """Return the seconds until the room or the session ends."""
     return float(min(stage.airings[airing].end_s, deadline_s) - time_s)
+
+
+@kernel
+def moment_at(stage: Stage, airing: int, time_s: float) -> Moment:
+    """Return what the delay of a purchase knows of the moment at which a room is shown."""
+    return Moment(time_s, stage.airings[airing].end_s - time_s, stage.today.next_sale_s - time_s)

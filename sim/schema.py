@@ -7,13 +7,15 @@ arrays; axes are B requests, C candidates, K slate positions, N rows, U users, S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
-from typing import Self, TypeVar, get_args, get_type_hints
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sim.columns import Columns, locked
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer]
@@ -47,57 +49,8 @@ PAD = -1
 """Fills unused candidate and slate cells, and `refer_id` where there is no refer."""
 
 
-def _locked(array: NDArray[T]) -> NDArray[T]:
-    """Return a read-only view; the array itself stays as it is."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-class _Columns:
-    """Row selection, concatenation and length, shared by the struct-of-arrays records."""
-
-    def __len__(self) -> int:
-        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
-
-    def take(self, rows: Ints | Bools | slice) -> Self:
-        """Return the record restricted to `rows` (indices, mask [N], or slice)."""
-        by_index = isinstance(rows, np.ndarray) and rows.dtype != np.bool_
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        if by_index:  # `ndarray.take` outruns indexing
-            picked = {name: column.take(rows, axis=0) for name, column in columns.items()}
-        else:
-            picked = {name: column[rows] for name, column in columns.items()}
-        return replace(self, **picked)  # type: ignore[type-var]
-
-    @property
-    def read_only(self) -> Self:
-        """The record on read-only views, as it is handed to policies."""
-        locked = {f.name: _locked(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**locked)
-
-    @classmethod
-    def concat(cls, parts: Sequence[Self]) -> Self:
-        """Stack records of the same kind; `parts` must not be empty."""
-        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        return cls(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-    @classmethod
-    @cache
-    def dtypes(cls) -> dict[str, np.dtype[np.generic]]:
-        """Return {column: dtype} as annotated."""
-        hints = get_type_hints(cls)
-        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        return {n: np.dtype(get_args(get_args(hints[n])[1])[0]) for n in names}
-
-    @classmethod
-    def empty(cls) -> Self:
-        """Return the record with no rows."""
-        return cls(**{name: np.zeros(0, dtype) for name, dtype in cls.dtypes().items()})
-
-
 @dataclass(frozen=True)
-class Impressions(_Columns):
+class Impressions(Columns):
     """One row per shown candidate, arrays [N], in the order (session tick, request, position)."""
 
     request_id: NDArray[np.int64]
@@ -142,7 +95,8 @@ class Impressions(_Columns):
     known_s: NDArray[np.float64]
     """Moment at which the in-session feedback of the row is complete (end of watching)."""
     purchase_s: NDArray[np.float64]
-    """Moment of the purchase that this impression led to, as far as known; NaN where none is."""
+    """Moment of the purchase that this impression led to, as far as known; NaN where none is. It
+    may be known later than it happened, and be refunded: see `Purchases` and `Refunds`."""
 
     @property
     def engage(self) -> NDArray[np.bool_]:
@@ -165,10 +119,14 @@ class Impressions(_Columns):
 
 
 @dataclass(frozen=True)
-class Purchases(_Columns):
-    """One row per purchase event, arrays [N], in the order of `event_s`."""
+class Purchases(Columns):
+    """One row per purchase event, arrays [N], in the order of `known_s`."""
 
     event_s: NDArray[np.float64]
+    """Moment of the purchase."""
+    known_s: NDArray[np.float64]
+    """Moment at which the platform learns of it, never before `event_s`; reports may overtake each
+    other, so `event_s` need not ascend."""
     impression_s: NDArray[np.float64]
     """`time_s` of the impression that led to the purchase."""
     request_id: NDArray[np.int64]
@@ -180,7 +138,27 @@ class Purchases(_Columns):
 
 
 @dataclass(frozen=True)
-class Catalogue(_Columns):
+class Refunds(Columns):
+    """One row per purchase that was given back, arrays [N], in the order of `known_s`."""
+
+    event_s: NDArray[np.float64]
+    """Moment of the refund, after the purchase."""
+    known_s: NDArray[np.float64]
+    """Moment at which the platform learns of it, before neither the refund nor the report of the
+    purchase."""
+    purchase_s: NDArray[np.float64]
+    """`event_s` of the purchase."""
+    request_id: NDArray[np.int64]
+    """With the streamer it names the purchase."""
+    user_id: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
+    product_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    amount_cny: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Catalogue(Columns):
     """Observed entity features as a platform holds them; row i describes the entity with id i.
 
     Bands and tiers are small integers from 0. Ids are never reused; those not given out yet have
@@ -204,7 +182,7 @@ class Catalogue(_Columns):
     @cached_property
     def read_only(self) -> Catalogue:
         """The catalogue on read-only views, always the same object."""
-        return Catalogue(*(_locked(getattr(self, f.name)) for f in fields(self)))
+        return Catalogue(*(locked(getattr(self, f.name)) for f in fields(self)))
 
     @property
     def n_users(self) -> int:
@@ -252,18 +230,18 @@ class Supply:
     @cached_property
     def read_only(self) -> Supply:
         """The table on read-only views, always the same object."""
-        return Supply(*(_locked(getattr(self, f.name)) for f in fields(self)))
+        return Supply(*(locked(getattr(self, f.name)) for f in fields(self)))
 
     def lists(self, rows: NDArray[np.integer] | slice) -> Supply:
         """Return the table of some rows [L] alone, read-only."""
         own = Supply(
-            _locked(self.streamer_id[rows]),
-            _locked(self.product_id[rows]),
-            _locked(self.room_id[rows]),
-            _locked(self.room_start_s[rows]),
+            locked(self.streamer_id[rows]),
+            locked(self.product_id[rows]),
+            locked(self.room_id[rows]),
+            locked(self.room_start_s[rows]),
         )
         if "column_of" in self.__dict__:  # cheaper than to find the columns again
-            own.__dict__["column_of"] = _locked(self.column_of[rows])
+            own.__dict__["column_of"] = locked(self.column_of[rows])
         return own
 
     @cached_property
@@ -346,13 +324,13 @@ class Requests:
         """
         row, supply = self._own_lists()
         own = {
-            f.name: _locked(getattr(self, f.name))
+            f.name: locked(getattr(self, f.name))
             for f in fields(self)
             if f.name not in ("row", "supply", "catalogue")
         }
         return Requests(
             **own,
-            row=_locked(row),
+            row=locked(row),
             supply=supply,
             catalogue=self.catalogue.read_only,
         )

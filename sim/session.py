@@ -28,7 +28,7 @@ from sim.watch import draw_watch_s
 LEAVE, RANK, ENTER, OFFER = 0, 1, 2, 3
 """Kinds of draws of a session."""
 
-STAY, SOCIAL, PAYING, ENTRY_STAY = 0, 1, 2, 3
+STAY, SOCIAL, PAYING, ENTRY_STAY, LOSING, SETTLING = 0, 1, 2, 3, 4, 5
 """Kinds of draws of a (user, streamer, moment)."""
 
 REQUESTS_PER_SESSION = 256

@@ -12,9 +12,9 @@ import pyarrow as pa
 from sim import arrow
 from sim.memory import Memory
 from sim.relations import Relations
-from sim.schema import Impressions, Purchases
+from sim.schema import Impressions, Purchases, Refunds
 
-R = TypeVar("R", Relations, Memory, Impressions, Purchases)
+R = TypeVar("R", Relations, Memory, Impressions, Purchases, Refunds)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class State:
     unknown: Impressions
     """Impressions whose feedback is not complete at the start of `day`."""
     pending: Purchases
-    """Purchases that will happen later, by event time."""
+    """Purchases that no ranker was told of yet, most of them still to happen."""
+    refunds: Refunds
+    """Refunds that become known later."""
 
     def to_buffer(self) -> pa.Buffer:
         """Return the state as an Arrow IPC file (Feather) of one row.
@@ -37,7 +39,7 @@ class State:
         records have different lengths. Not compressed: few states are ever kept.
         """
         columns = {"day": arrow.column(np.array([self.day], np.int64))}
-        for part in ("relations", "memory", "unknown", "pending"):
+        for part in ("relations", "memory", "unknown", "pending", "refunds"):
             record = getattr(self, part)
             for f in fields(record):
                 values = arrow.column(getattr(record, f.name).reshape(-1))
@@ -73,6 +75,7 @@ class State:
             memory=_record(Memory, "memory", batch).reshaped,
             unknown=_record(Impressions, "unknown", batch),
             pending=_record(Purchases, "pending", batch),
+            refunds=_record(Refunds, "refunds", batch),
         )
 
 

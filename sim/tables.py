@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim import arrow
-from sim.schema import ENTRIES, SCENARIOS, UNBORN, Catalogue, Impressions, Purchases
+from sim.schema import ENTRIES, SCENARIOS, UNBORN, Catalogue, Impressions, Purchases, Refunds
 from sim.truth import TruthRows
 
-R = TypeVar("R", Impressions, Purchases, TruthRows)
+R = TypeVar("R", Impressions, Purchases, Refunds, TruthRows)
 
 WORDS = {"scenario": SCENARIOS, "entry": ENTRIES}
 """Columns whose int8 codes are written as words."""
 
-NOT_STORED = {"purchase_s"}
-"""Columns that are joined when a log is read."""
+NOT_STORED: dict[type, set[str]] = {Impressions: {"purchase_s"}}
+"""Columns of a record that are joined when a log is read."""
 
 RUNS = {
     "session_id",
@@ -35,8 +35,11 @@ RUNS = {
     "n_candidates",
     "propensity",
     "watch_s",
-    "delay_live_share",
+    "delay_intent",
+    "delay_sale_wait_s",
     "purchase_delay_s",
+    "lost_delay_s",
+    "refund_delay_s",
 }
 """Columns that repeat one value row after row: LZ4 alone folds them best."""
 
@@ -52,7 +55,7 @@ CATALOGUE_PARTS = {"users": "user_", "streamers": "streamer_", "products": "prod
 
 
 def to_table(
-    record: Impressions | Purchases | TruthRows,
+    record: Impressions | Purchases | Refunds | TruthRows,
     drop: tuple[str, ...] = (),
     rows: NDArray[np.integer] | None = None,
 ) -> pa.Table:
@@ -65,7 +68,7 @@ def to_table(
     """
     columns: dict[str, pa.Array] = {}
     for f in fields(record):
-        if f.name in NOT_STORED or f.name in drop:
+        if f.name in NOT_STORED.get(type(record), ()) or f.name in drop:
             continue
         values = getattr(record, f.name)
         if rows is not None:
@@ -87,7 +90,7 @@ def from_table(kind: type[R], table: pa.Table, **constant: Any) -> R:
     for name, dtype in kind.dtypes().items():
         if name in constant:
             arrays[name] = np.full(len(table), constant[name], dtype)
-        elif name in NOT_STORED:
+        elif name in NOT_STORED.get(kind, ()):
             arrays[name] = np.full(len(table), np.nan)
         elif name in WORDS:
             column = table.column(name).combine_chunks()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.schedule import SLOT_S, row_of
-from sim.schema import PAD, Catalogue, Impressions, Purchases, Requests, Supply
+from sim.schema import PAD, Catalogue, Impressions, Purchases, Refunds, Requests, Supply
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Tick:
     known: Impressions
     """Rows whose feedback became complete since the last tick."""
     purchases: Purchases
-    """Purchases since the last tick."""
+    """Purchases reported since the last tick."""
+    refunds: Refunds
+    """Refunds reported since the last tick; a ranker's `observe` is not handed them."""
     shown: Impressions
     """Impressions of the sessions that start in this tick, ordered by request and position."""
     supply: Supply

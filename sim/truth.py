@@ -12,7 +12,9 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.columns import Columns
 from sim.config import Objective
+from sim.delay import Moment, completion
 from sim.kernel import kernel
 from sim.relations import Bonds
 from sim.response import (
@@ -28,8 +30,8 @@ from sim.response import (
     satisfaction_of,
     social_logit,
 )
-from sim.scene import Minds, Stage, attraction_of, inclination_of, remaining_s_of
-from sim.schema import PAD, SWIPE, TARGETS, WATCH_CAP_S, Requests, _Columns
+from sim.scene import Minds, Stage, attraction_of, inclination_of, moment_at, remaining_s_of
+from sim.schema import PAD, SWIPE, TARGETS, WATCH_CAP_S, Requests
 from sim.watch import expected_watch_s, stay_classes
 
 N_TARGETS = len(TARGETS)
@@ -38,7 +40,7 @@ Chances = tuple[float, float, float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
-class TruthRows(_Columns):
+class TruthRows(Columns):
     """True side of the impressions, one row for each, arrays [N], in the same order."""
 
     request_id: NDArray[np.int64]
@@ -53,21 +55,36 @@ class TruthRows(_Columns):
     p_bag_click: NDArray[np.float32]
     p_cart: NDArray[np.float32]
     p_purchase: NDArray[np.float32]
-    """Ultimate, however long the delay."""
+    """Ultimate, however long the delay; of purchases that take place: what competing events
+    prevent is not in it. Within a window W it is this times `DelayLaw.cdf(W)`."""
     p_purchase_given_bag: NDArray[np.float32]
-    """Ultimate probability of a purchase given a bag click."""
-    delay_live_share: NDArray[np.float32]
-    """Parameters of `sim.delay.DelayLaw` for this user and product."""
-    delay_scale_s: NDArray[np.float32]
+    """Ultimate probability of a purchase given a bag click; likewise."""
+    delay_intent: NDArray[np.float32]
+    """With the next three all that `sim.delay_law` needs of a row: the user's intent."""
+    delay_log_price: NDArray[np.float32]
+    """Log price of the product, relative to the median."""
+    delay_left_s: NDArray[np.float32]
+    """Seconds from the end of the stay (`known_s`) to the end of the live."""
+    delay_sale_wait_s: NDArray[np.float32]
+    """Seconds from the impression to the start of the next sale, infinite where there is none."""
+    delay_part: NDArray[np.int8]
+    """How a user who decided to buy waits, index into `sim.delay.PARTS`; PAD for all others."""
     will_purchase: NDArray[np.bool_]
+    """A purchase takes place, sooner or later."""
     purchase_delay_s: NDArray[np.float32]
     """Delay from the bag click's stay to the purchase, NaN where none will happen."""
+    lost_to: NDArray[np.int8]
+    """What prevents a purchase that was decided, index into `sim.delay.LOSSES`; PAD elsewhere."""
+    lost_delay_s: NDArray[np.float32]
+    """Delay from the stay to that event, NaN elsewhere."""
+    refund_delay_s: NDArray[np.float32]
+    """Delay from the purchase to its refund, NaN where it is kept or never happens."""
     amount_cny: NDArray[np.float32]
     """What the product on show costs today."""
 
 
 @kernel
-def target_chances(laws: Laws, pair: Attraction, own: Inclination) -> Chances:
+def target_chances(laws: Laws, pair: Attraction, own: Inclination, moment: Moment) -> Chances:
     """Return unconditional P(target | shown and examined) of one pair, by TARGETS."""
     p_enter = p_click(laws, pair)
     satisfaction = satisfaction_of(laws, pair)
@@ -89,7 +106,7 @@ def target_chances(laws: Laws, pair: Attraction, own: Inclination) -> Chances:
         p_enter * (short * at_once[2] + view * after_view[2] + long * after_long[2]),
         bag_click,
         cart,
-        cart * p_purchase(laws, own),
+        cart * p_purchase(laws, own) * completion(laws.delay, own.intent, own.log_price, moment),
     )
 
 
@@ -174,7 +191,7 @@ def _weigh_candidates(
                 follows[c],
             )  # fmt: skip
             own = inclination_of(stage, where, who, humour, e, follows[c])
-            p = target_chances(stage.laws, pair, own)
+            p = target_chances(stage.laws, pair, own, moment_at(stage, e, start_s))
             for w in range(len(weights)):
                 for t in range(N_TARGETS):
                     out[w, i, c] += weights[w, t] * p[t]

@@ -17,7 +17,7 @@ from sim.entry import enter_products
 from sim.intercepts import solve
 from sim.kernel import Block, numbers
 from sim.memory import Memory
-from sim.outcome import TickOutcome, settle
+from sim.outcome import E, TickOutcome, by_report, settle
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
 from sim.relations import Relations
@@ -25,7 +25,7 @@ from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import DAY_S, DETAIL, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases
+from sim.schema import DAY_S, DETAIL, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Refunds
 from sim.session import SHOWN, Step, Walk, begin_visits
 from sim.state import State
 from sim.swipe import enter_rooms, watch_rooms
@@ -46,7 +46,9 @@ class DayRecord:
     impressions: Impressions
     truth: TruthRows
     purchases: Purchases
-    """Purchases that happened on this day, whatever day led to them."""
+    """Purchases that became known on this day, whenever they happened."""
+    refunds: Refunds
+    """Refunds that became known on this day."""
     on_air: DaySupply
     catalogue: Catalogue
 
@@ -82,10 +84,11 @@ class World:
         self.population.grow(1)
         self.fame_drift = FameDrift(config.drift, self.population.n_streamers, seed)
         memory = Memory.at_the_beginning(config, self.population, seed)
-        strangers = State(0, Relations.empty(), memory, Impressions.empty(), Purchases.empty())
+        strangers = State(
+            0, Relations.empty(), memory, Impressions.empty(), Purchases.empty(), Refunds.empty()
+        )
         self.state = strangers
         self.intercepts = self._intercepts()
-        self.laws = numbers(Laws.of(config, self.intercepts))
         self.state = state or replace(strangers, relations=self._initial_follows())
 
     def fork(self) -> World:
@@ -119,6 +122,10 @@ class World:
             self.fame_drift.at(day), self.state.memory.interest_shift,
         )  # fmt: skip
 
+    def laws_on(self, day: int) -> Laws:
+        """Return `sim.kernel.numbers` of the laws as the drifts have them on a day."""
+        return numbers(Laws.of(self.config, self.intercepts, day))
+
     def sessions(self, day: int) -> Sessions:
         """Return who arrives on `day`, when and in which mood.
 
@@ -139,26 +146,27 @@ class World:
         sessions = self.sessions(day)
         tick_of = ((sessions.start_s - start_s) // tick_s).astype(np.int64)
         bounds = np.searchsorted(tick_of, np.arange(self.config.ticks_per_day + 1))
-        relations, unknown, pending = (
-            self.state.relations, self.state.unknown, self.state.pending
+        laws = self.laws_on(day)
+        relations, unknown, pending, refunds = (
+            self.state.relations, self.state.unknown, self.state.pending, self.state.refunds
         )  # fmt: skip
         memory = self.state.memory
         done: list[TickOutcome] = []
-        happened: list[Purchases] = []
+        reported: list[Purchases] = []
         for tick in range(self.config.ticks_per_day):
             now_s = start_s + tick * tick_s
             # 1. the platform learns what became known during the last tick
             known = unknown.known_s <= now_s
-            due = pending.event_s <= now_s
-            happened.append(pending.take(due))
-            ranker.observe(unknown.take(known), happened[-1], now_s)
+            due = pending.known_s <= now_s
+            reported.append(pending.take(due))
+            ranker.observe(unknown.take(known), reported[-1], now_s)
             unknown, pending = unknown.take(~known), pending.take(~due)
             # 2. the sessions of this tick run, each to its end
             part = sessions.take(slice(bounds[tick], bounds[tick + 1]))
             if not len(part):
                 continue
             on_air = scene.on_air.streamer_id
-            stage = scene.stage(self.laws, relations, memory.crowd(on_air))
+            stage = scene.stage(laws, relations, memory.crowd(on_air))
             walk = Walk(scene, stage, catalogue, ranker, self.seed)
             shown = _run_sessions(walk, part, chunks)
             if not shown:
@@ -169,24 +177,26 @@ class World:
             relations = _bond(relations, outcome.impressions)
             memory = memory.after_tick(outcome.impressions)
             unknown = Impressions.concat([unknown, outcome.impressions])
-            pending = _by_event(Purchases.concat([pending, outcome.purchases]))
-        # purchases between the last tick and midnight belong to this day's file
-        end_s = start_s + DAY_S
-        late = pending.event_s <= end_s
-        # the first tick's events before midnight were written yesterday
-        bought = _by_event(Purchases.concat([*happened, pending.take(late)]))
+            pending = by_report(Purchases.concat([pending, outcome.purchases]))
+            refunds = by_report(Refunds.concat([refunds, outcome.refunds]))
+        # what is reported between the last tick and midnight belongs to this day's file, and is
+        # still news to the ranker at the next day's first tick
+        bought = _of_day(Purchases.concat([*reported, pending]), day)
         impressions = Impressions.concat([Impressions.empty(), *(o.impressions for o in done)])
-        bought = bought.take(bought.event_s > start_s)
         memory = memory.after_day(
             self.config, self.population, day, sessions.user_id, impressions,
             self.intercepts.contentment, bought,
         )  # fmt: skip
-        self.state = State(day + 1, relations, memory, unknown, pending)
+        self.state = State(
+            day + 1, relations, memory, unknown, pending,
+            refunds.take(refunds.known_s > start_s + DAY_S),
+        )  # fmt: skip
         return DayRecord(
             day=day,
             impressions=impressions,
             truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
             purchases=bought,
+            refunds=_of_day(refunds, day),
             on_air=scene.on_air,
             catalogue=catalogue,
         )
@@ -261,6 +271,7 @@ def _bond(relations: Relations, impressions: Impressions) -> Relations:
     return relations.add(met.user_id, met.streamer_id, met.view.astype(np.float32), met.follow)
 
 
-def _by_event(purchases: Purchases) -> Purchases:
-    order = np.lexsort((purchases.streamer_id, purchases.request_id, purchases.event_s))
-    return purchases.take(order)
+def _of_day(events: E, day: int) -> E:
+    """Return the events that become known on a day, in the order in which they do."""
+    known = (events.known_s > day * DAY_S) & (events.known_s <= (day + 1) * DAY_S)
+    return by_report(events.take(known))

@@ -30,6 +30,7 @@ def purchases_of(shown: Impressions, rows: list[int], amount_cny: list[float]) -
     """Return one purchase per row of `shown`, ten seconds after the impression."""
     return Purchases(
         event_s=shown.time_s[rows] + 10.0,
+        known_s=shown.time_s[rows] + 10.0,
         impression_s=shown.time_s[rows],
         request_id=shown.request_id[rows],
         user_id=shown.user_id[rows],

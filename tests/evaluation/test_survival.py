@@ -20,7 +20,7 @@ from evaluation.survival import (
     analyse,
     curve_frame,
 )
-from sim.parameters import DelayConfig
+from sim.presets import preset
 from sim.truth import TruthRows
 from tests.evaluation.records import impressions
 
@@ -283,13 +283,14 @@ def test_episodes_open_when_feedback_is_complete_and_end_with_the_log() -> None:
 def test_truth_of_episodes_follows_the_delay_law() -> None:
     shown = impressions(4, bag_click=[0, 1, 1, 1], known_s=[0, 0, 0, 0])
     opened = episodes(shown, as_of_s=10.0)
-    names = TruthRows.__dataclass_fields__
-    columns = {name: np.zeros(4) for name in names}
+    columns = {name: np.zeros(4, kind) for name, kind in TruthRows.dtypes().items()}
     columns["p_purchase_given_bag"] = np.array([0.9, 0.1, 0.2, 0.3])
-    columns["delay_live_share"] = np.array([0.0, 1.0, 1.0, 1.0])
-    columns["delay_scale_s"] = np.full(4, 3600.0)
-    config = DelayConfig(0.5, 600.0, 0.7, 48.0, 7.0, 0.0, 0.0)
-    truth = conversion_truth(TruthRows(**columns), opened, config)
+    columns["delay_left_s"] = np.full(4, np.inf)
+    columns["delay_sale_wait_s"] = np.full(4, np.inf)
+    world = preset("tiny", ["delay=exp_dfm", "world.delay.horizon_days=8"])
+    tail = replace(world.delay.tail, scale_h=1 / 6)
+    world = replace(world, delay=replace(world.delay, tail=tail))
+    truth = conversion_truth(TruthRows(**columns), shown, opened, world)
     all_rows = np.ones(3, dtype=bool)
     assert truth.rate(np.inf, all_rows) == pytest.approx(0.2)
     assert truth.rate(600.0, all_rows) == pytest.approx(0.2 * -np.expm1(-1.0), rel=1e-6)
@@ -297,6 +298,6 @@ def test_truth_of_episodes_follows_the_delay_law() -> None:
         0.2 * -np.expm1(-1.0), rel=1e-6
     )
     assert np.isnan(truth.rate(600.0, np.zeros(3, dtype=bool)))
-    assert truth.horizon_s == 7 * DAY_S
+    assert truth.horizon_s == 8 * DAY_S
     with pytest.raises(ValueError, match="truth has 2 rows"):
-        conversion_truth(TruthRows(**{k: v[:2] for k, v in columns.items()}), opened, config)
+        conversion_truth(TruthRows(**{k: v[:2] for k, v in columns.items()}), shown, opened, world)

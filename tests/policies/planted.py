@@ -16,6 +16,7 @@ from sim.schema import (
     Catalogue,
     Impressions,
     Purchases,
+    Refunds,
     Requests,
     Supply,
 )
@@ -115,7 +116,17 @@ def impressions(
 
 def no_purchases() -> Purchases:
     """Return an empty purchase table."""
-    kinds = (np.float64, np.float64, np.int64, np.int32, np.int32, np.int32, np.int8, np.float32)
+    kinds = (
+        np.float64,
+        np.float64,
+        np.float64,
+        np.int64,
+        np.int32,
+        np.int32,
+        np.int32,
+        np.int8,
+        np.float32,
+    )
     columns: list[NDArray[np.generic]] = [np.zeros(0, kind) for kind in kinds]
     names = [f.name for f in fields(Purchases)]
     return Purchases(**dict(zip(names, columns, strict=True)))  # type: ignore[arg-type]
@@ -164,6 +175,10 @@ class PlantedLog:
     def purchases(self) -> Purchases:
         """Return nothing."""
         return no_purchases()
+
+    def refunds(self) -> Refunds:
+        """Return no refunds."""
+        return Refunds.empty()
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue."""

@@ -143,7 +143,7 @@ class LearningLog:
 
     def _news(self, after_s: float, until_s: float) -> tuple[Impressions, Purchases]:
         known = (self.rows.known_s > after_s) & (self.rows.known_s <= until_s)
-        bought = (self.bought.event_s > after_s) & (self.bought.event_s <= until_s)
+        bought = (self.bought.known_s > after_s) & (self.bought.known_s <= until_s)
         return self.rows.take(known), self.bought.take(bought)
 
 
@@ -207,6 +207,7 @@ def purchases_of(rows: Impressions) -> Purchases:
     rows = rows.take(np.argsort(rows.purchase_s, kind="stable"))
     return Purchases(
         event_s=rows.purchase_s,
+        known_s=rows.purchase_s,
         impression_s=rows.time_s,
         request_id=rows.request_id,
         user_id=rows.user_id,
@@ -230,7 +231,7 @@ def later_changed(log: LearningLog, after_s: float) -> LearningLog:
     }
     watch_s = np.where(late, 600.0 - rows.watch_s, rows.watch_s).astype(np.float32)
     bought = log.bought
-    sold_late = bought.event_s > after_s
+    sold_late = bought.known_s > after_s
     moved = np.where(sold_late, (bought.streamer_id + 5) % N_STREAMERS, bought.streamer_id)
     return replace(
         log,

@@ -83,7 +83,7 @@ def test_events_told_early_wait_until_they_are_known() -> None:
     requests = serving_requests(20, LOG)
     early, exact = FeatureStore(FEATURES, 4), FeatureStore(FEATURES, 4)
     early.update(LOG.rows, LOG.bought, half_s)
-    known, bought = LOG.rows.known_s <= half_s, LOG.bought.event_s <= half_s
+    known, bought = LOG.rows.known_s <= half_s, LOG.bought.known_s <= half_s
     exact.update(LOG.rows.take(known), LOG.bought.take(bought), half_s)
     for moment_s in (half_s, LOG.as_of_s):
         for store in (early, exact):
@@ -150,7 +150,7 @@ def test_pair_columns_by_hand() -> None:
         user, streamer = requests.user_id[b], requests.candidate_id[b, c]
         mine = known & (rows.user_id == user) & (rows.streamer_id == streamer)
         sold = (LOG.bought.user_id == user) & (LOG.bought.streamer_id == streamer)
-        sold &= LOG.bought.event_s <= LOG.as_of_s
+        sold &= LOG.bought.known_s <= LOG.as_of_s
         expected = {
             "shown": mine.sum(),
             "engage": rows.engage[mine].sum(),
@@ -194,7 +194,7 @@ def test_an_empty_store_answers() -> None:
 def test_state_survives_a_restart() -> None:
     store, other = told_store(LOG), FeatureStore(FEATURES, 4)
     later = replace(LOG.rows, known_s=LOG.rows.known_s + 1e6)
-    store.update(later, replace(LOG.bought, event_s=LOG.bought.event_s + 1e6), LOG.as_of_s)
+    store.update(later, replace(LOG.bought, known_s=LOG.bought.known_s + 1e6), LOG.as_of_s)
     other.restore(store.state())
     requests = serving_requests(10, LOG)
     for moment_s in (LOG.as_of_s, LOG.as_of_s + 2e6):

@@ -7,7 +7,6 @@ from scipy.stats import kstest, lognorm
 from scipy.stats import poisson as poisson_law
 
 from sim.arrivals import MAX_SESSIONS, hour_of_day, poisson
-from sim.delay import DelayLaw, delay_law, draw_delay_s
 from sim.kernel import numbers
 from sim.normal import normal_cdf, normal_quantile, sigmoid
 from sim.rng import Purpose, uniforms
@@ -17,19 +16,12 @@ from tests.sim.worlds import config
 N = 60_000
 U = uniforms(11, Purpose.CALIBRATION, np.arange(N))
 WATCH = config().watch
-DELAY = config().delay
-LAW, DELAY_LAW = numbers(WATCH), numbers(DELAY)
+LAW = numbers(WATCH)
 
 
 def each(law, *columns):
     """Apply a compiled scalar law to every row."""
     return np.array([law(*row) for row in zip(*columns, strict=True)])
-
-
-def delays(intent, log_price):
-    """Return one delay law as compiled code sees it, and its closed form."""
-    live, scale_s = delay_law(DELAY_LAW, intent, log_price)
-    return (live, scale_s), DelayLaw(DELAY, np.array([live]), np.array([scale_s]))
 
 
 def test_normal_and_logistic_laws_equal_scipys():
@@ -75,24 +67,6 @@ def test_cut_stays_have_the_stated_classes_and_mean(remaining_s):
     cut = np.minimum(watch_s, 600.0)
     mean = expected_watch_s(LAW, p_engaged, satisfaction, min(remaining_s, 600.0))
     assert abs(cut.mean() - mean) < 4 * cut.std() / np.sqrt(N) + 1e-9
-
-
-def test_delay_passes_the_published_quantiles():
-    """35 % of conversions within 1 h, 50 % within 24 h, all within 30 days (Chapelle 2014)."""
-    _, law = delays(0.0, 0.0)
-    assert law.cdf(3600.0)[0] == pytest.approx(0.35, abs=0.01)
-    assert law.cdf(86400.0)[0] == pytest.approx(0.50, abs=0.01)
-    assert law.cdf(30 * 86400.0)[0] == pytest.approx(1.0)
-    assert law.cdf(0.0)[0] == 0.0
-
-
-@pytest.mark.parametrize(("intent", "log_price"), [(0.0, 0.0), (1.5, 1.0), (-2.0, -1.0)])
-def test_drawn_delays_follow_their_cdf(intent, log_price):
-    """Kolmogorov-Smirnov against the closed form, for eager and hesitant, cheap and dear."""
-    own, one = delays(intent, log_price)
-    delay_s = each(lambda part, u: draw_delay_s(DELAY_LAW, *own, part, u), U[0], U[1])
-    assert delay_s.max() <= one.horizon_s
-    assert kstest(delay_s, lambda t: one.cdf(t)).pvalue > 1e-3
 
 
 def test_session_counts_are_poisson():

@@ -55,7 +55,7 @@ def test_as_of_shows_nothing_later(tiny_log, t_s):
     then, now = tiny_log.as_of(t_s).impressions(), tiny_log.impressions()
     assert (then.time_s <= t_s).all()
     assert not (then.purchase_s > t_s).any()
-    assert (tiny_log.as_of(t_s).purchases().event_s <= t_s).all()
+    assert (tiny_log.as_of(t_s).purchases().known_s <= t_s).all()
     open_ = then.known_s > t_s
     for name in FEEDBACK:
         assert not getattr(then, name)[open_].any()
@@ -73,11 +73,11 @@ def test_as_of_never_looks_ahead_of_itself(tiny_log):
 
 
 def test_a_late_purchase_is_unlabelled_until_it_happens(tiny_log):
-    """The label appears with the event, on the row that led to it."""
+    """The label appears with the report of the event, on the row that led to it."""
     bought = tiny_log.purchases()
     late = bought.take(bought.event_s > bought.impression_s + 4 * 3600)
     assert len(late)
-    for t_s, has in ((late.event_s[0] - 1, False), (late.event_s[0] + 1, True)):
+    for t_s, has in ((late.known_s[0] - 1, False), (late.known_s[0] + 1, True)):
         rows = tiny_log.as_of(t_s).impressions()
         hit = (rows.request_id == late.request_id[0]) & (rows.streamer_id == late.streamer_id[0])
         assert hit.sum() == 1

@@ -13,7 +13,7 @@ import pytest
 from sim.folder_lock import LOCK, FolderLock
 from sim.log import Log, LogError
 from sim.log_writer import LogIdentity, LogWriter, state_path
-from sim.schema import SWIPE, Impressions, Purchases
+from sim.schema import SWIPE, Impressions, Purchases, Refunds
 from sim.simulate import simulate
 from sim.state import State
 from sim.world import World
@@ -227,7 +227,7 @@ def test_only_states_of_use_are_kept(days, whole, tmp_path):
     for day, name in ((2, state_path(2)), (3, state_path(3))):
         state, saved = days[day - 1][1], State.load(tmp_path / name)
         assert saved.day == state.day == day
-        for part in ("relations", "unknown", "pending"):
+        for part in ("relations", "unknown", "pending", "refunds"):
             assert same(getattr(saved, part), getattr(state, part))
             for column in vars(getattr(saved, part)).values():
                 assert column.flags.writeable
@@ -240,6 +240,7 @@ def test_an_empty_state_is_kept(tmp_path):
     state = World(config(), 3).state
     assert same(state.unknown, Impressions.empty())
     assert same(state.pending, Purchases.empty())
+    assert same(state.refunds, Refunds.empty())
     state.save(tmp_path / "state.arrow")
     loaded = State.load(tmp_path / "state.arrow")
     assert same(loaded.memory, state.memory)
