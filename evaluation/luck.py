@@ -42,8 +42,8 @@ WARM_DAYS = 2
 """Days for which popularity is learnt before the comparison, which takes one day."""
 
 EXPLORED, SWAPPED = 0.01, 20
-"""Share of positions that the second policy of a pair fills at random; neighbours in the order of
-popularity that it swaps."""
+"""Share of positions that the second policy of a pair fills at random; pairs of neighbours among
+the most popular streamers that it swaps."""
 
 
 class OtherLuck(World):
@@ -138,8 +138,7 @@ def near_pairs(learnt: Popularity) -> tuple[NearPair, ...]:
     """Return pairs of near-identical policies, and one of different ones for comparison."""
     rate = learnt.rate_
     swapped, order = rate.copy(), np.argsort(-rate[:-1], kind="stable")
-    # evenly over the order, so that well and badly placed streamers change places
-    for i in np.linspace(0, len(order) - 2, SWAPPED).astype(np.int64).tolist():
+    for i in range(0, 3 * SWAPPED, 3):  # among the best, who are shown
         swapped[order[i]], swapped[order[i + 1]] = rate[order[i + 1]], rate[order[i]]
     slower = copy.deepcopy(learnt)
     slower.half_life_s *= 1.05
