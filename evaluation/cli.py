@@ -27,6 +27,7 @@ swipelab VERB [options]
   leaderboard [PATH ...]          collect studies into one table (default outputs reports/latest)
   check module:Class | NAME       does a policy keep the contract? one message per failure
   doctor                          versions, threads, device, plug-ins, conflicts
+  dials [out=DIR]                 does each dial of the world move what it should, and nothing else?
   bench [out=DIR]                 speeds and peak memory beside their floors (default reports/perf)
 
 Names that study, simulate and fidelity share:
@@ -60,6 +61,16 @@ swipelab check module:Class | NAME    run the conformance suite on a policy
 
 DOCTOR_HELP = """\
 swipelab doctor    show versions, threads, device, plug-ins and conflicts; exit code 1 on a problem
+"""
+
+DIALS_HELP = """\
+swipelab dials [out=DIR] [scale=NAME] [dial=NAME[,NAME...]]    turn the dials of the world, minutes
+
+  out=DIR      where README.md, the rows and the pictures go; default reports/world
+  scale=NAME   full, or small for a quick look; default full
+  dial=NAME    some of the dials of conf/dials.yaml; default all
+
+Exit code 1 if a dial does not move what it should, or moves what it should not.
 """
 
 BENCH_HELP = """\
@@ -314,6 +325,17 @@ def _doctor(rest: list[str]) -> int:
     return int(any(finding.is_problem for finding in findings))
 
 
+def _dials(rest: list[str]) -> int:
+    from evaluation.dials import DialSettings, run_dials
+
+    settings = DialSettings.parse(rest)
+    turned = run_dials(settings)
+    for one in turned:
+        sys.stdout.write(f"{'holds' if one.holds else 'FAILS':<8}{one.name}\n")
+    sys.stdout.write(f"{settings.out}\n")
+    return int(not all(one.holds for one in turned))
+
+
 def _bench(rest: list[str]) -> int:
     from rich.console import Console
 
@@ -392,6 +414,7 @@ VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "leaderboard": (_leaderboard, LEADERBOARD_HELP),
     "check": (_check, CHECK_HELP),
     "doctor": (_doctor, DOCTOR_HELP),
+    "dials": (_dials, DIALS_HELP),
     "bench": (_bench, BENCH_HELP),
 }
 """Verb -> what runs it, and its help; Hydra writes the help of its applications."""

@@ -1,0 +1,151 @@
+"""Parts of a world that a dial may have to leave the same to the byte, as digests.
+
+Randomness is addressed by who meets whom, when and for what, so that what a mechanism does not
+touch is not only alike on both sides of a dial, but the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.arrivals import Sessions
+from sim.schema import SWIPE, Impressions
+from sim.truth import TruthRows
+from sim.world import DayRecord, World
+
+TRAITS = (
+    "bait_sensitivity", "sociability", "intent", "price_sensitivity", "patience", "activity",
+    "hour_shift",
+)  # fmt: skip
+"""Latent scalars of a user."""
+
+WATCHED = ("request_id", "streamer_id", "product_id", "position", "time_s", "click", "watch_s")
+"""Columns that say what was shown and how long it was watched."""
+
+ACTS = ("like", "comment", "follow", "bag_click", "cart")
+"""Columns of what follows a stay."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A world that has run for a few days under a policy."""
+
+    world: World
+    records: tuple[DayRecord, ...]
+
+    @cached_property
+    def shown(self) -> Impressions:
+        """Every impression [N]."""
+        return Impressions.concat([record.impressions for record in self.records])
+
+    @cached_property
+    def truth(self) -> TruthRows:
+        """The true side of the impressions [N]."""
+        return TruthRows.concat([record.truth for record in self.records])
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Who arrived on these days, whether or not anything could be shown."""
+        return Sessions.concat([self.world.sessions(record.day) for record in self.records])
+
+    @property
+    def n_users(self) -> int:
+        """Users who ever existed."""
+        return self.records[-1].catalogue.n_users
+
+    @cached_property
+    def untouched(self) -> NDArray[np.bool_]:
+        """Rows [N] of everyone's first session, if it falls in the first tick.
+
+        Nothing that happened before can reach them, neither bonds nor counters.
+        """
+        started = self.shown.session_start_s
+        _, first, user = np.unique(self.shown.user_id, return_index=True, return_inverse=True)
+        own = self.shown.session_id == self.shown.session_id[first][user]
+        rows: NDArray[np.bool_] = own & (started < self.world.config.tick_s)
+        return rows
+
+
+def first_lists(seen: Observed) -> list[NDArray[Any]]:
+    """Return what the first pages of cards showed, and what was clicked and watched."""
+    rows = seen.untouched & (seen.shown.scenario != SWIPE)
+    return [getattr(seen.shown, name)[rows] for name in WATCHED]
+
+
+def first_entries(seen: Observed) -> list[NDArray[Any]]:
+    """Return through which rooms the first swipes were entered, and how long these were watched."""
+    rows = seen.untouched & (seen.shown.scenario == SWIPE) & (seen.shown.step == 0)
+    return [getattr(seen.shown, name)[rows] for name in ("request_id", "refer_id", "refer_watch_s")]
+
+
+def rooms(seen: Observed) -> list[NDArray[Any]]:
+    """Return what was on air on all days."""
+    names = ("streamer_id", "product_id", "room_id", "start_s", "end_s", "slot")
+    return [getattr(record.on_air, name) for record in seen.records for name in names]
+
+
+def _of_users(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
+    def read(seen: Observed) -> list[NDArray[Any]]:
+        n = seen.world.config.population.n_users
+        return [getattr(seen.world.population.users, name)[:n] for name in names]
+
+    return read
+
+
+def _of_streamers(seen: Observed) -> list[NDArray[Any]]:
+    n, streamers = seen.world.config.population.n_streamers, seen.world.population.streamers
+    return [getattr(streamers, name)[:n] for name in ("content", "quality", "bait", "fame")]
+
+
+def _of_products(seen: Observed) -> list[NDArray[Any]]:
+    size = seen.world.config.population
+    n, products = size.n_streamers * size.products_per_streamer, seen.world.population.products
+    return [getattr(products, name)[:n] for name in ("content", "appeal", "price_cny")]
+
+
+def _of_sessions(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
+    return lambda seen: [getattr(seen.sessions, name) for name in names]
+
+
+def _of_impressions(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
+    return lambda seen: [getattr(seen.shown, name) for name in names]
+
+
+PARTS: Mapping[str, Callable[[Observed], list[NDArray[Any]]]] = {
+    "tastes": _of_users("attention"),
+    "traits": _of_users(*TRAITS),
+    "streamers": _of_streamers,
+    "products": _of_products,
+    "rooms": rooms,
+    "arrivals": _of_sessions("user_id", "start_s", "mood"),
+    "sessions": _of_sessions("user_id", "scenario", "entry", "start_s", "mood"),
+    "first lists": first_lists,
+    "first entries": first_entries,
+    "stays": _of_impressions(*WATCHED),
+    "acts": _of_impressions(*ACTS),
+    "buyers": lambda seen: [seen.truth.will_purchase],
+}
+"""Name -> the arrays whose bytes are compared; people and goods are those of the first day."""
+
+
+def digest(seen: Observed, part: str) -> str:
+    """Return a digest of the bytes of a part.
+
+    Raises:
+        ValueError: the part is empty, so that its digest would say nothing.
+    """
+    arrays = PARTS[part](seen)
+    if not sum(array.size for array in arrays):
+        raise ValueError(f"{part} is empty; the world is too small for it to be compared")
+    own = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        own.update(f"{array.dtype}{array.shape}".encode())
+        own.update(np.ascontiguousarray(array).tobytes())
+    return own.hexdigest()
