@@ -117,5 +117,5 @@ def conversion_truth(
             f"truth has {len(truth)} rows, but an episode comes from row {opened.row.max()}"
         )
     own, seen = truth.take(opened.row), shown.take(opened.row)
-    law = logged_delays(config.delay, config.population.hour_weights, seen, own)
+    law = logged_delays(config.delay, config.visits.hour_weights, seen, own)
     return ConversionTruth(own.p_purchase_given_bag, law.cdf, law.horizon_s)

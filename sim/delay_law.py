@@ -147,7 +147,7 @@ def logged_delays(
 
     Args:
         config: delays of the world that made the log.
-        hour_weights: its `population.hour_weights`.
+        hour_weights: its `visits.hour_weights`.
         shown: impressions.
         truth: their true side, in the same order.
     """

@@ -157,7 +157,7 @@ class ReportingConfig:
 
 
 @dataclass(frozen=True)
-class DriftConfig:
+class ConversionDriftConfig:
     """Three dials that change conversion from day to day, each alone."""
 
     delay_per_day: float
@@ -191,7 +191,7 @@ class DelayConfig:
     loss: LossConfig
     refund: RefundConfig
     reporting: ReportingConfig
-    drift: DriftConfig
+    drift: ConversionDriftConfig
 
     def __post_init__(self) -> None:
         """Check the ranges and what spans several parts."""
@@ -201,7 +201,7 @@ class DelayConfig:
             require_section(self, name, PartConfig)
         sections = (
             ("promo_wait", PromoWaitConfig), ("loss", LossConfig), ("refund", RefundConfig),
-            ("reporting", ReportingConfig), ("drift", DriftConfig),
+            ("reporting", ReportingConfig), ("drift", ConversionDriftConfig),
         )  # fmt: skip
         for name, kind in sections:
             require_section(self, name, kind)

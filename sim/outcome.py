@@ -148,7 +148,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
         delay_intent=draws["intent"],
         delay_log_price=draws["log_price"],
         delay_left_s=draws["left_s"],
-        delay_sale_wait_s=(stage.next_sale_s - column["time_s"]).astype(np.float32),
+        delay_sale_wait_s=(stage.today.next_sale_s - column["time_s"]).astype(np.float32),
         delay_part=_scattered(len(order), rows, decision["part"], PAD),
         will_purchase=_scattered(len(order), rows, bought, False),
         purchase_delay_s=_seconds(len(order), rows[bought], decision["delay_s"][bought]),
@@ -286,7 +286,8 @@ def _draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int, out: 
         log_price = stage.goods[on_air.product_id].log_price
         buyer = Buyer(
             stage.users[user_id].intent, log_price, seen.time_s, seen.known_s,
-            on_air.end_s - seen.known_s, stage.next_sale_s - seen.time_s, laws.delay.log_drift,
+            on_air.end_s - seen.known_s, stage.today.next_sale_s - seen.time_s,
+            laws.delay.log_drift,
         )  # fmt: skip
         pays = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, PAYING)
         u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, LOSING)

@@ -155,7 +155,7 @@ class Laws:
         """Return the laws of a world with solved intercepts, as its drifts have them on `day`."""
         conversion = config.delay.drift.conversion_per_day * day
         intercepts = replace(intercepts, purchase=intercepts.purchase + conversion)
-        delay = DelayNumbers.of(config.delay, config.population.hour_weights, day)
+        delay = DelayNumbers.of(config.delay, config.visits.hour_weights, day)
         layouts = Layouts(
             tuple(int(s.base_click is not None) for s in config.scenarios),
             tuple(float(s.patience) for s in config.scenarios),

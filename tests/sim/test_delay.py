@@ -23,12 +23,13 @@ from sim.delay import (
     draw_purchase,
 )
 from sim.delay_families import family_cdf, family_pdf, family_quantile
-from sim.delay_law import DelayLaw
+from sim.delay_law import DelayLaw, logged_delays
 from sim.delay_parameters import DELAY_FAMILIES
 from sim.kernel import numbers
 from sim.presets import preset
 from sim.rng import Purpose, uniforms
-from sim.schema import DAY_S, PAD
+from sim.schema import DAY_S, PAD, Impressions
+from sim.truth import TruthRows
 from sim.world import World
 from tests.sim.worlds import config, run
 
@@ -37,8 +38,12 @@ PRESETS = (
     "multimodal", "delay_drift", "no_delay",
 )  # fmt: skip
 N = 40_000
+BUSY = [f"world.feedback.{name}=0.7" for name in ("cart", "purchase")]
+BUSY.append("world.feedback.bag_click=0.3")
+"""Overrides of a world in which much is bought."""
+
 U = uniforms(5, Purpose.CALIBRATION, np.arange(N), [[0], [1]]).transpose(1, 0, 2).reshape(8, N)
-HOURS = tuple(float(w) for w in config().population.hour_weights)
+HOURS = tuple(float(w) for w in config().visits.hour_weights)
 FLAT = (1.0,) * 24
 EVENING_S = 20.2 * 3600
 H = 3600.0
@@ -283,7 +288,7 @@ def test_conversion_drift_leaves_delays_and_delay_drift_leaves_probabilities():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_build_and_run(name):
     """Every preset simulates a tiny day whose truth holds what was drawn."""
-    world = World(preset("tiny", [f"delay={name}", "world.feedback.bag_click=0.3"]), 3)
+    world = World(preset("tiny", [f"delay={name}", *BUSY]), 3)
     (record,) = run(world, "random", 1)
     truth = record.truth
     decided = truth.delay_part != PAD
@@ -316,6 +321,32 @@ def test_truth_is_the_share_of_bag_clicks_that_end_in_a_purchase():
     whole = np.concatenate([r.truth.p_purchase for r in records])
     every = np.concatenate([r.truth.will_purchase for r in records])
     assert abs(every.sum() - whole.sum()) < 4 * np.sqrt((whole * (1 - whole)).sum())
+
+
+@pytest.mark.parametrize("name", ["default", "promo_wait", "mnar_speed", "delay_drift"])
+def test_the_law_of_a_row_is_rebuilt_from_the_truth(name):
+    """Delays of logged purchases are uniform under the law of their own row, sale and drift too."""
+    calendar = ["world.calendar.sale_day=2", "world.delay.loss.sold_out_per_day=0.1"]
+    world = World(preset("tiny", [f"delay={name}", *BUSY, *calendar]), 3)
+    records = run(world, "random", 3)
+    shown = Impressions.concat([r.impressions for r in records])
+    truth = TruthRows.concat([r.truth for r in records])
+    bought = np.flatnonzero(truth.will_purchase)
+    own, seen = truth.take(bought), shown.take(bought)
+    law = logged_delays(world.config.delay, HOURS, seen, own)
+    assert stats.kstest(law.cdf(own.purchase_delay_s.astype(np.float64)), "uniform").pvalue > 1e-3
+    decided = np.flatnonzero(truth.delay_part != PAD)
+    own = truth.take(decided)
+    law = logged_delays(world.config.delay, HOURS, shown.take(decided), own)
+    p = law.completion()
+    assert abs(own.will_purchase.sum() - p.sum()) < 4 * np.sqrt((p * (1 - p)).sum())
+    share, spread = law.components(), 4 * np.sqrt(0.25 * len(decided))
+    for part in (TAIL, PROMO_WAIT):
+        assert abs((own.delay_part == part).sum() - share[:, part].sum()) < spread
+    waited = own.delay_part == PROMO_WAIT
+    assert waited.sum() > 20
+    event_s = shown.known_s[decided] + own.purchase_delay_s
+    assert (event_s[waited & own.will_purchase] >= 2 * DAY_S - 1).all()
 
 
 @pytest.mark.parametrize(
