@@ -32,7 +32,11 @@ PREFIX = "policy="
 NAMING = ("control=", "logging.policy=")
 """Other arguments whose value is the name of one policy."""
 
-GROUPS = {"study": ("policy", "experiment"), "simulate": ()}
+GROUPS = {
+    "study": ("policy", "experiment", "delay"),
+    "simulate": ("delay",),
+    "fidelity": ("delay",),
+}
 """What can be chosen for a verb beside the keys of its config."""
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)

@@ -35,6 +35,7 @@ def roots() -> Iterator[tuple[str, DictConfig]]:
     """Yield (key, config) of every policy of ours and of the default world."""
     objective = OmegaConf.create(files("conf").joinpath("objective/default.yaml").read_text())
     world = OmegaConf.create(files("conf").joinpath("world/default.yaml").read_text())
+    world.delay = OmegaConf.create(files("conf").joinpath("delay/default.yaml").read_text())
     for key, node in (
         *((f"policies.{name}", registry.node(name)) for name in registry.built_in()),
         ("world", world),

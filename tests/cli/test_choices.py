@@ -112,6 +112,21 @@ def test_experiments_compose(study) -> None:
         assert study(f"experiment={path.stem}").name == path.stem
 
 
+def test_delays_are_chosen_by_name_or_by_a_world(study, tmp_path) -> None:
+    assert study("delay=taobao_3d").world.delay.horizon_days == 3
+    assert study("delay=taobao_3d", "world.delay.horizon_days=5").world.delay.horizon_days == 5
+    own = tmp_path / "conf/world/hasty.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "defaults: [tiny, override /delay@_global_.delay: no_delay, _self_]\n"
+        "name: hasty\ndelay: {time_of_day: 0.5}\n"
+    )
+    for typed, weight in ((["world=hasty"], 0.0), (["world=hasty", "delay=exp_dfm"], 1.0)):
+        (config,) = composed("simulate", typed, swept=False, folder=str(tmp_path / "conf"))
+        assert config.world.delay.tail.weight == weight
+        assert config.world.delay.time_of_day == 0.5
+
+
 def test_settings_are_typed_and_complete(study) -> None:
     found = study("ks=[10,5,5]", "seed=3")
     assert found.world.name == "tiny"
