@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.dial_parts import Observed
 from evaluation.intervals import Estimate, cluster_sums, difference, mean, ratio
-from sim.schema import SCENARIOS, SWIPE
+from sim.schema import SCENARIOS, SWIPE, UNBORN
 
 Rows = NDArray[np.bool_]
 
@@ -123,6 +123,7 @@ def catalogue_size(seen: Observed) -> Estimate:
     """Streamers present on the last day, as a share of the configured number."""
     streamers, day = seen.world.population.streamers, seen.records[-1].day
     present = (streamers.joined_day <= day) & (streamers.left_day > day)
+    present &= streamers.joined_day != UNBORN
     n = len(present)
     configured = seen.world.config.population.n_streamers
     return ratio(present.astype(np.float64), np.full(n, configured / n))
@@ -137,9 +138,10 @@ def interests_agree(seen: Observed) -> Estimate:
 def tier_tells_intent(seen: Observed) -> Estimate:
     """Correlation of the observed spend tier with the latent intent."""
     users = seen.world.population.users
-    tier, intent = users.spend_tier.astype(np.float64), users.intent.astype(np.float64)
-    product = (tier - tier.mean()) * (intent - intent.mean())
-    return mean(product / (tier.std() * intent.std()))
+    born = users.joined_day != UNBORN
+    tier, intent = (np.where(born, x, np.nan) for x in (users.spend_tier, users.intent))
+    product = (tier - np.nanmean(tier)) * (intent - np.nanmean(intent))
+    return mean(product / (np.nanstd(tier) * np.nanstd(intent)))
 
 
 def uninterested(seen: Observed) -> Estimate:

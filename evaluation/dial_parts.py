@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
-from sim.schema import SWIPE, Impressions
+from sim.population import Products, Streamers, Users
+from sim.schema import DETAIL, SWIPE, Impressions
 from sim.truth import TruthRows
 from sim.world import DayRecord, World
 
@@ -39,6 +40,8 @@ class Observed:
 
     world: World
     records: tuple[DayRecord, ...]
+    sessions: Sessions
+    """Who arrived on these days, whether or not anything could be shown."""
 
     @cached_property
     def shown(self) -> Impressions:
@@ -50,14 +53,9 @@ class Observed:
         """The true side of the impressions [N]."""
         return TruthRows.concat([record.truth for record in self.records])
 
-    @cached_property
-    def sessions(self) -> Sessions:
-        """Who arrived on these days, whether or not anything could be shown."""
-        return Sessions.concat([self.world.sessions(record.day) for record in self.records])
-
     @property
     def n_users(self) -> int:
-        """Users who ever existed."""
+        """Ids of users, of whom some may not be born yet."""
         return self.records[-1].catalogue.n_users
 
     @cached_property
@@ -73,9 +71,9 @@ class Observed:
         return rows
 
 
-def first_lists(seen: Observed) -> list[NDArray[Any]]:
-    """Return what the first pages of cards showed, and what was clicked and watched."""
-    rows = seen.untouched & (seen.shown.scenario != SWIPE)
+def first_pages(seen: Observed) -> list[NDArray[Any]]:
+    """Return what first pages without a refer showed, and what was clicked and watched."""
+    rows = seen.untouched & ~np.isin(seen.shown.scenario, (SWIPE, DETAIL))
     return [getattr(seen.shown, name)[rows] for name in WATCHED]
 
 
@@ -92,22 +90,20 @@ def rooms(seen: Observed) -> list[NDArray[Any]]:
 
 
 def _of_users(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
-    def read(seen: Observed) -> list[NDArray[Any]]:
-        n = seen.world.config.population.n_users
-        return [getattr(seen.world.population.users, name)[:n] for name in names]
-
-    return read
+    return lambda seen: _first(seen.world.population.users, names)
 
 
-def _of_streamers(seen: Observed) -> list[NDArray[Any]]:
-    n, streamers = seen.world.config.population.n_streamers, seen.world.population.streamers
-    return [getattr(streamers, name)[:n] for name in ("content", "quality", "bait", "fame")]
+def _of_streamers(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
+    return lambda seen: _first(seen.world.population.streamers, names)
 
 
-def _of_products(seen: Observed) -> list[NDArray[Any]]:
-    size = seen.world.config.population
-    n, products = size.n_streamers * size.products_per_streamer, seen.world.population.products
-    return [getattr(products, name)[:n] for name in ("content", "appeal", "price_cny")]
+def _of_products(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
+    return lambda seen: _first(seen.world.population.products, names)
+
+
+def _first(table: Users | Streamers | Products, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    """Return columns of those who were there when the world began."""
+    return [getattr(table, name)[table.joined_day == 0] for name in names]
 
 
 def _of_sessions(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
@@ -121,12 +117,12 @@ def _of_impressions(*names: str) -> Callable[[Observed], list[NDArray[Any]]]:
 PARTS: Mapping[str, Callable[[Observed], list[NDArray[Any]]]] = {
     "tastes": _of_users("attention"),
     "traits": _of_users(*TRAITS),
-    "streamers": _of_streamers,
-    "products": _of_products,
+    "streamers": _of_streamers("content", "quality", "bait", "fame"),
+    "products": _of_products("content", "appeal", "price_cny"),
     "rooms": rooms,
     "arrivals": _of_sessions("user_id", "start_s", "mood"),
     "sessions": _of_sessions("user_id", "scenario", "entry", "start_s", "mood"),
-    "first lists": first_lists,
+    "first pages": first_pages,
     "first entries": first_entries,
     "stays": _of_impressions(*WATCHED),
     "acts": _of_impressions(*ACTS),

@@ -24,11 +24,12 @@ from policies.contract import FitContext, Policy, Privileged
 from policies.heuristics import Popularity, Random
 from policies.oracle import Oracle
 from policies.rank import Exploration, Server
+from sim.arrivals import Sessions
 from sim.config import ConfigError, WorldConfig
 from sim.log import Log
 from sim.presets import preset
 from sim.schema import DAY_S
-from sim.world import World
+from sim.world import DayRecord, World
 
 STANDARD_ERRORS = 3.0
 """Of a paired difference, beyond which something has moved."""
@@ -196,8 +197,13 @@ def observe(config: WorldConfig, seed: int, policy: str, days: int) -> Observed:
     }  # fmt: skip
     serving = kinds[policy]
     serving.fit(Log.nothing(config.tick_s, DAY_S), FitContext())  # type: ignore[union-attr]
-    world = World(config, seed)
-    return Observed(world, tuple(world.run(Server(serving, Exploration()), days)))
+    world, server = World(config, seed), Server(serving, Exploration())
+    sessions: list[Sessions] = []
+    records: list[DayRecord] = []
+    for day in range(days):
+        sessions.append(world.sessions(day))  # who comes tomorrow depends on who came today
+        records.extend(world.run(server, 1))
+    return Observed(world, tuple(records), Sessions.concat(sessions))
 
 
 def _paired(treated: Estimate, control: Estimate) -> Estimate:

@@ -19,9 +19,12 @@ from scipy.stats import chi2, kstest, lognorm, norm, pareto
 from scipy.stats import poisson as poisson_law
 
 from sim.arrivals import MAX_SESSIONS, hour_of_day, poisson, sessions_of_day
+from sim.calendar import Today
+from sim.change import DriftConfig
+from sim.drift import FameDrift, preference_angle, turned
 from sim.kernel import numbers
 from sim.parameters import WatchConfig
-from sim.population import FOREVER, pick, rotation, tenure
+from sim.population import pick, rotation
 from sim.response import (
     AT_CART,
     Attraction,
@@ -39,7 +42,8 @@ from sim.response import (
 from sim.rng import Purpose, uniforms
 from sim.scene import mix_interest
 from sim.schedule import MAX_SLOTS, SLOT_S, rooms_of_day
-from sim.schema import SCENARIOS, SWIPE
+from sim.schema import DETAIL, ENTRIES, SCENARIOS, SWIPE
+from sim.tenure import FOREVER, tenure
 from sim.watch import draw_watch_s, expected_watch_s, stay_classes
 from sim.world import World
 from tests.sim.worlds import config, run
@@ -131,17 +135,20 @@ def hours() -> Continuous:
     )
 
 
+EVERYWHERE = {f"{name}__users_share": 1.0 for name in SCENARIOS}
+
+
 @cache
-def crowd() -> Any:
-    """The population of a world with many users and streamers."""
-    big = config("default", population__n_users=N, population__n_streamers=8000)
-    return World(big, 31).population
+def crowd() -> World:
+    """A world of many users and streamers, none of whom comes or goes."""
+    big = {"population__n_users": N, "population__n_streamers": 8000}
+    return World(config("default", turnover__share_per_day=0.0, **EVERYWHERE, **big), 31)
 
 
 def log_prices() -> Continuous:
     """Log price within the streamer's tier, four tiers a step of 0.4 apart."""
-    products, per = crowd().products, DEFAULT.population.products_per_streamer
-    tier = np.repeat(crowd().streamers.price_tier, per)
+    products = crowd().population.products
+    tier = crowd().population.streamers.price_tier[products.streamer_id]
     sigma = DEFAULT.population.price_log_sigma
     return Continuous(
         lambda: products.log_price - 0.4 * (tier - 1.5), norm(0, sigma).cdf, 0.0, sigma**2
@@ -151,7 +158,10 @@ def log_prices() -> Continuous:
 def trait(name: str, law: Any) -> Continuous:
     """A latent trait of users."""
     return Continuous(
-        lambda: getattr(crowd().users, name).astype(float), law.cdf, law.mean(), law.var()
+        lambda: getattr(crowd().population.users, name).astype(float),
+        law.cdf,
+        law.mean(),
+        law.var(),
     )
 
 
@@ -164,18 +174,33 @@ def fame() -> Continuous:
     """Popularity is Pareto; its log is exponential, whose moments exist for every tail."""
     tail = DEFAULT.population.popularity_tail
     return Continuous(
-        lambda: np.log(crowd().streamers.popularity.astype(float)),
+        lambda: np.log(crowd().population.streamers.popularity.astype(float)),
         lambda x: pareto(tail).cdf(np.exp(x)),
         1 / tail,
         1 / tail**2,
     )
 
 
+DRIFT = DriftConfig(0.4, 5.0, 0.0, 0.0, "none", 1.0, 10, 5.0, 0.0)
+
+
+def fame_drift(after_days: int) -> Continuous:
+    """Drifted fame: stationary; less its memory it is new noise."""
+    rho = np.exp(-after_days / DRIFT.popularity_days)
+    sigma = DRIFT.popularity_sigma * np.sqrt(1 - rho**2)
+
+    def draw() -> np.ndarray:
+        drift = FameDrift(DRIFT, N, 31)
+        return drift.at(4 + after_days).copy() - rho * FameDrift(DRIFT, N, 31).at(4)
+
+    return Continuous(draw, norm(0, sigma).cdf, 0.0, sigma**2)
+
+
 def moods() -> Continuous:
     """The mood of a session."""
     sigma = DEFAULT.session.mood_sigma
     return Continuous(
-        lambda: sessions_of_day(DEFAULT, crowd().users, 0, 31).mood.astype(float),
+        lambda: crowd().sessions(0).mood.astype(float),
         norm(0, sigma).cdf,
         0.0,
         sigma**2,
@@ -193,7 +218,9 @@ CONTINUOUS: dict[str, Callable[[], Continuous]] = {
     "mood": moods,
     "log price": log_prices,
     "log popularity": fame,
-    "activity": lambda: trait("activity", lognormal(DEFAULT.population.activity_log_sigma)),
+    "drift of fame, of a day": lambda: fame_drift(1),
+    "drift of fame, in the long run": lambda: fame_drift(60),
+    "activity": lambda: trait("activity", lognormal(DEFAULT.visits.activity_log_sigma)),
     "bait sensitivity": lambda: trait("bait_sensitivity", lognormal(0.6)),
     "price sensitivity": lambda: trait("price_sensitivity", lognormal(0.5)),
     "intent": lambda: trait("intent", norm()),
@@ -215,12 +242,20 @@ def test_draws_follow_their_law(name):
     assert abs(square.mean() - law.variance) < 6 * square.std() / np.sqrt(len(x))
 
 
-ROOM = Attraction(0, 0.4, 0.3, 0.8, -0.5, 1.1, 1.4, 0.2, 3.0, True, 900.0)
-BUYER = Inclination(0.3, 0.5, -0.7, 0.9, 0.6, 0.4, -0.2, 1.3, 0.2, False)
+ROOM = Attraction(
+    scenario=0, affinity=0.4, satiation=0.3, quality=0.8, bait=-0.5, fame=1.1, highlight=0.85,
+    crowd=-0.6, bait_sensitivity=1.4, mood=0.2, views=3.0, follows=True, remaining_s=900.0,
+)  # fmt: skip
+BUYER = Inclination(
+    social=0.3, commerce=0.5, charm=-0.7, appeal=0.9, log_price=0.6, sociability=0.4, intent=-0.2,
+    price_sensitivity=1.3, mood=0.2, follows=False, social_shift=-0.25, bag_shift=0.1,
+    cart_shift=0.35, purchase_shift=0.35,
+)  # fmt: skip
 EACH = np.linspace(-0.5, 0.5, len(SCENARIOS))
 """Something different for every scenario."""
 SOLVED = Intercepts(
-    tuple(-1.0 + EACH), tuple(-1.5 - EACH), 0.3, -3.2, -3.0, -6.0, -2.4, -0.8, -0.6
+    click=tuple(-1.0 + EACH), stay=tuple(-1.5 - EACH), satisfaction=0.3, contentment=0.0,
+    like=-3.2, comment=-3.0, follow=-6.0, bag_click=-2.4, cart=-0.8, purchase=-0.6,
 )  # fmt: skip
 LAWS = numbers(Laws.of(DEFAULT, SOLVED))
 R, F = DEFAULT.response, DEFAULT.feedback
@@ -236,7 +271,7 @@ def click() -> Discrete:
     """A click on an examined card."""
     logit = (
         SOLVED.click[0] + R.affinity * 0.4 + R.quality / 2 * 0.8 - R.bait * 1.4 * 0.5
-        + R.popularity * 1.1 + BOND + 0.2 - 0.3
+        + R.popularity * 1.1 + BOND + R.highlight * 0.85 - R.audience * 0.6 + 0.2 - 0.3
     )  # fmt: skip
     return happens(expit(logit), lambda: p_click(LAWS, ROOM), 0)
 
@@ -245,7 +280,7 @@ def engaged() -> Discrete:
     """An engaged stay; the misleading title disappoints."""
     logit = (
         SOLVED.stay[0] + R.affinity * 0.4 + R.quality * 0.8 + R.bait_disappointment * 0.5 + BOND
-        + 0.2 - 0.3
+        + R.highlight * 0.85 + 0.2 - 0.3
     )  # fmt: skip
     return happens(expit(logit), lambda: p_engaged(LAWS, ROOM, satisfaction_of(LAWS, ROOM)), 1)
 
@@ -255,7 +290,7 @@ def like(grade: int) -> Discrete:
     h = (-2.0, 0.0, 1.0)[grade]
     logit = (
         SOLVED.like + F.social_affinity * 0.3 - F.charm * 0.7 + F.propensity_sigma * 0.4 + 0.2
-        + R.target_coupling * h
+        + R.target_coupling * h - 0.25
     )  # fmt: skip
     return happens(
         expit(logit),
@@ -268,13 +303,13 @@ def pays(intercept: float, share: float, law: Callable[..., float]) -> Discrete:
     """A cart given a bag click, or the ultimate purchase given a cart: the price bites."""
     logit = (
         intercept + F.commerce_affinity * 0.5 + F.appeal * 0.9 - F.propensity_sigma * 0.2
-        - F.price * share * 1.3 * 0.6 + 0.2
+        - F.price * share * 1.3 * 0.6 + 0.2 + 0.35
     )  # fmt: skip
     return happens(expit(logit), lambda: law(LAWS, BUYER), 3)
 
 
 def counts(rate: float) -> Discrete:
-    """Sessions of a user on a day."""
+    """Sessions of a day with a visit, beyond the first."""
     p = poisson_law.pmf(np.arange(MAX_SESSIONS), rate)
     return Discrete(lambda: poisson(np.full(N, rate), U[3]), np.append(p, 1 - p.sum()))
 
@@ -283,8 +318,8 @@ def steps(scenario: str) -> Discrete:
     """Pages or swipes of a session: it goes on with probability sigma(patience - decay step)."""
     quiet = {
         "session__patience_gain": 0.0, "session__patience_sigma": 0.0,
-        "session__patience_decay": 0.2, "population__sessions_per_day": 0.5,
-        "population__n_users": 30_000, "watch__engaged_log_sigma": 0.3,
+        "session__patience_decay": 0.2, "visits__sessions_per_visit": 1.0,
+        "population__n_users": 20_000, "watch__engaged_log_sigma": 0.3,
         "session__max_session_s": 14_400, f"{scenario}__max_requests": 12,
         f"{scenario}__patience": 1.0,
         f"{scenario}__slate_size": 1, "population__n_streamers": 800,
@@ -303,6 +338,53 @@ def steps(scenario: str) -> Discrete:
     return Discrete(draw, reach - np.append(reach[1:], 0.0))
 
 
+def gaps(days: int = 20) -> Discrete:
+    """Days from one visit to the next of a user of mean activity: the hazard falls with time."""
+    law = config("default", visits__activity_log_sigma=0.0, turnover__share_per_day=0.0).visits
+    world = World(config("default", visits__activity_log_sigma=0.0, population__n_users=N), 31)
+    gap = 1 + np.arange(days)
+    rise = 1 + law.excitation * np.exp(-(gap - 1) / law.excitation_days)
+    survives = np.exp(-np.cumsum(law.rate_per_day * rise))
+
+    def draw() -> np.ndarray:
+        users = world.population.users
+        there = np.flatnonzero((users.joined_day == 0) & (users.left_day > days))
+        last = np.full(len(users), -1, np.int32)
+        first = np.full(len(users), days, np.int64)
+        for day in range(days):
+            came = sessions_of_day(world.config, users, day, 31, last, np.zeros(len(users)))
+            fresh = first[came.user_id] == days
+            first[came.user_id[fresh]] = day
+        return first[there]
+
+    return Discrete(draw, -np.diff(np.concatenate([[1.0], survives, [0.0]])))
+
+
+def highlights() -> Discrete:
+    """A moment that is a highlight of the room."""
+    share = DEFAULT.schedule.highlight_share
+    found = crowd().scene(0).on_air.highlight
+    return Discrete(lambda: (found > 0).astype(int), np.array([1 - share, share]))
+
+
+def replaced() -> Discrete:
+    """A place on a shelf holds a new product on a given day."""
+    rate = 0.15
+    world = World(config("default", turnover__share_per_day=rate, turnover__products=1.0), 31)
+    first = world.population.shelves.first_day
+    joined = world.population.streamers.joined_day
+    old = first[joined == 0]
+    return Discrete(
+        lambda: (old == 5).any(axis=2).reshape(-1).astype(int), np.array([1 - rate, rate])
+    )
+
+
+def on_stage() -> tuple[Any, Any]:
+    """Streamers, and the days on which they leave."""
+    streamers = crowd().population.streamers
+    return streamers, streamers.left_day
+
+
 def lengths() -> Discrete:
     """Length of a room in slots, rounded, from one to the most."""
     s = DEFAULT.schedule
@@ -311,7 +393,7 @@ def lengths() -> Discrete:
     p = np.append(np.diff(edge), 1 - edge[-1])
 
     def draw() -> np.ndarray:
-        rooms = rooms_of_day(s, crowd().streamers, 0, 31)
+        rooms = rooms_of_day(s, *on_stage(), 0, 31)
         return rooms.end - rooms.start - 1
 
     return Discrete(draw, p)
@@ -322,9 +404,8 @@ def rooms_a_day() -> Discrete:
     half = DEFAULT.schedule.rooms_per_day / 2
 
     def draw() -> np.ndarray:
-        rooms = rooms_of_day(DEFAULT.schedule, crowd().streamers, 0, 31)
-        present = np.flatnonzero(crowd().streamers.joined_day == 0)
-        return np.bincount(rooms.streamer_id, minlength=len(crowd().streamers))[present]
+        rooms = rooms_of_day(DEFAULT.schedule, *on_stage(), 0, 31)
+        return np.bincount(rooms.streamer_id, minlength=8000)
 
     return Discrete(draw, np.array([(1 - half) ** 2, 2 * half * (1 - half), half**2]))
 
@@ -349,10 +430,11 @@ def choice() -> Discrete:
 
 def visits(what: str) -> Discrete:
     """Scenario of a session by traffic, and its way into the swipe."""
-    sessions = sessions_of_day(DEFAULT, crowd().users, 0, 31)
+    sessions = crowd().sessions(0)
     if what == "scenario":
         share = np.array([s.traffic_share for s in DEFAULT.scenarios])
         return Discrete(lambda: sessions.scenario.astype(int), share)
+    assert (sessions.entry[sessions.scenario == DETAIL] == ENTRIES.index("product")).all()
     swipe = sessions.scenario == SWIPE
     shares = np.array(DEFAULT.session.entry_shares)
     return Discrete(lambda: sessions.entry[swipe].astype(int) - 1, shares)
@@ -366,10 +448,13 @@ DISCRETE: dict[str, Callable[[], Discrete]] = {
     "like after a long stay": lambda: like(2),
     "cart": lambda: pays(SOLVED.cart, AT_CART, p_cart),
     "purchase": lambda: pays(SOLVED.purchase, 1.0, p_purchase),
-    "sessions a day, few": lambda: counts(0.3),
-    "sessions a day, many": lambda: counts(2.5),
+    "more sessions, few": lambda: counts(0.3),
+    "more sessions, many": lambda: counts(2.5),
     "swipes of a session": lambda: steps("swipe"),
     "pages of a session": lambda: steps("channel"),
+    "days between visits": gaps,
+    "highlight": highlights,
+    "new product on a place": replaced,
     "length of a room": lengths,
     "rooms a day": rooms_a_day,
     "lifetime, slow": lambda: lifetimes(0.02),
@@ -386,7 +471,7 @@ def test_counts_follow_their_law(name):
     law = DISCRETE[name]()
     x, p = law.draw(), law.p
     assert p.sum() == pytest.approx(1.0)
-    assert len(x) >= 3000
+    assert len(x) >= 2000
     found = np.bincount(x, minlength=len(p))
     assert len(found) == len(p), "a value beyond the law's range"
     assert found[p == 0].sum() == 0
@@ -420,6 +505,11 @@ def mixed(pull: float, refer: np.ndarray, gain: float) -> np.ndarray:
     return out
 
 
+def gradual(kind: str) -> DriftConfig:
+    """Return a drift of preferences of one kind, by a radian around day 10."""
+    return DriftConfig(0.4, 5.0, 0.0, 0.0, kind, 1.0, 10, 5.0, 0.0)
+
+
 ACROSS = np.array([0.0, 1.0], np.float32)
 ALONG = np.array([0.8, 0.6], np.float32)
 STAY = numbers(WATCH)
@@ -451,6 +541,28 @@ LIMITS: dict[str, tuple[Callable[[], Any], Any]] = {
     "a liked refer pulls all the way": (lambda: mixed(1.0, ALONG, 100.0), [0.8, 0.6]),
     "nobody leaves": (lambda: tenure(9, 0.0, np.arange(9), U[0, :9])[1], [FOREVER] * 9),
     "no activity, no session": (lambda: poisson(np.zeros(9), U[0, :9]), [0] * 9),
+    "no drift of preferences": (lambda: preference_angle(DRIFT, 99), 0.0),
+    "half way at its middle": (lambda: preference_angle(gradual("gradual"), 10), 0.5),
+    "long before": (lambda: preference_angle(gradual("gradual"), -500), 0.0),
+    "long after": (lambda: preference_angle(gradual("gradual"), 500), 1.0),
+    "a step": (
+        lambda: [preference_angle(gradual("abrupt"), d) for d in (9.9, 10)], [0.0, 1.0],
+    ),
+    "a cycle": (
+        lambda: [preference_angle(gradual("recurring"), d) for d in (10, 12.5, 15)],
+        [0.0, 1.0, 0.0],
+    ),
+    "interests turn by the angle": (
+        lambda: (turned(np.eye(6, dtype=np.float32), 0.7, 31, 0) * np.eye(6)).sum(axis=1),
+        [np.cos(0.7)] * 6,
+    ),
+    "and stay unit vectors": (
+        lambda: np.linalg.norm(turned(np.eye(6, dtype=np.float32), 0.7, 31, 0), axis=1), [1.0] * 6,
+    ),
+    "no sale, a day like any other": (
+        lambda: list(vars(Today.of(DEFAULT.calendar, 3)).values())[:6],
+        [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+    ),
     "no angle, no rotation": (lambda: rotation(np.eye(4, dtype=np.float32), 0.0), np.eye(4)),
     "half a turn": (lambda: rotation(np.eye(4, dtype=np.float32), np.pi), -np.eye(4)),
 }  # fmt: skip
