@@ -34,6 +34,8 @@ class PopulationConfig:
     price_log_sigma: float
     """Spread of log price within a category."""
     price_median_cny: float
+    price_tier_step: float
+    """Log price from one price tier of streamers to the next."""
     initial_follows: float
     """Mean number of streamers a user follows when the world begins."""
     product_weight: float
@@ -58,6 +60,7 @@ class PopulationConfig:
         require(self, "popularity_tail", 0.2, 10.0)
         require(self, "price_log_sigma", 0.0, 5.0)
         require(self, "price_median_cny", 0.01, 1e6)
+        require(self, "price_tier_step", 0.0, 5.0)
         require(self, "initial_follows", 0.0, 100.0)
         require(self, "product_weight", 0.0, 10.0)
         require_one_of(self, "id_scheme", ID_SCHEMES)

@@ -328,7 +328,7 @@ class Population:
         u = self._uniforms(purpose, ids, 0)
         normal = ndtri(u).astype(np.float32)
         noise = self._normals(purpose, ids, 1, c.n_dims) * c.product_noise / np.sqrt(c.n_dims)
-        tier = (self.streamers.price_tier[owner] - 1.5).astype(np.float32) * 0.4
+        tier = (self.streamers.price_tier[owner] - 1.5).astype(np.float32) * c.price_tier_step
         log_price = tier + c.price_log_sigma * normal[0]
         return Products(
             content=unit(self.streamers.content[owner] + noise).astype(np.float32),

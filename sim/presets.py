@@ -22,7 +22,7 @@ def preset(name: str, overrides: Sequence[str] = ()) -> WorldConfig:
 
     try:
         with initialize_config_module("conf", version_base="1.3"):
-            node = compose("simulate", overrides=[f"world={name}", *overrides])
+            node = compose("simulate", overrides=[f"world='{name}'", *overrides])
     except HydraException as error:
         raise ConfigError(" ".join(str(error).split())) from error
     config: WorldConfig = build(node.world)
