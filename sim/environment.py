@@ -10,7 +10,11 @@ terminates when the user leaves. `info["action_mask"]` marks the rooms that are 
 action beyond them shows the first. Observations hold what a platform sees, never latent state.
 
 Both classes run the same code; the vector environment steps all its sessions in one call and resets
-a session at the step after its end (`AutoresetMode.NEXT_STEP`).
+a session at the step after its end (`AutoresetMode.NEXT_STEP`), or when it is asked to:
+`reset(options={"reset_mask": mask})` begins those of the mask and leaves the others as they are.
+
+An observation ends with the rooms offered, `room_width` numbers each; what is about the user, the
+moment and the refer stands before them.
 """
 
 from __future__ import annotations
@@ -54,8 +58,8 @@ class _Swipes:
         self.arena = Arena(config, world_seed, n, n_candidates)
         self.n_categories = config.population.n_categories
         own = sum(width for _, width in _BANDS) + len(_CHANNELS) + 4 + self.n_categories
-        room = self.n_categories + _N_TIERS + 5
-        self.space = spaces.Box(-1.0, 1.0, (own + n_candidates * room,), np.float32)
+        self.room_width = self.n_categories + _N_TIERS + 5
+        self.space = spaces.Box(-1.0, 1.0, (own + n_candidates * self.room_width,), np.float32)
         self.actions = spaces.Discrete(n_candidates)
 
     def begin(self, slots: Slots, rng: np.random.Generator, seed: int) -> None:
@@ -170,6 +174,11 @@ class SwipeEnv(gymnasium.Env[Observations, np.int64]):
         self.slot = np.zeros(1, np.int64)
         self.seed_now = 0
 
+    @property
+    def room_width(self) -> int:
+        """Numbers of an observation that describe one offered room."""
+        return self.swipes.room_width
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
@@ -233,14 +242,23 @@ class SwipeVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.over = np.zeros(num_envs, np.bool_)
         self.seed_now = 0
 
+    @property
+    def room_width(self) -> int:
+        """Numbers of an observation that describe one offered room."""
+        return self.swipes.room_width
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin all sessions; with a seed, the same sessions and draws follow."""
+        """Begin all sessions, or those of `options["reset_mask"]` [num_envs].
+
+        With a seed, the same sessions and draws follow.
+        """
         super().reset(seed=seed)
+        chosen = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
         self.seed_now = int(self.np_random.integers(MAX_SEED))
-        self.swipes.begin(self.slots, self.np_random, self.seed_now)
-        self.over = np.zeros(self.num_envs, np.bool_)
+        self.swipes.begin(np.flatnonzero(chosen), self.np_random, self.seed_now)
+        self.over = self.over & ~chosen
         return self.swipes.observe(self.slots), {"action_mask": self.swipes.mask(self.slots)}
 
     def step(

@@ -106,6 +106,35 @@ def test_the_mask_says_which_rooms_are_offered():
     assert np.array_equal(a[1], b[1])
 
 
+def test_some_sessions_begin_anew_when_asked_and_the_others_go_on():
+    """As gymnasium's own vector environments do with `reset_mask`."""
+    env = envs()
+    before, _ = env.reset(seed=3)
+    mask = np.arange(16) < 5
+    after, info = env.reset(options={"reset_mask": mask})
+    changed = (before != after).any(axis=1)
+    assert changed[:5].all()
+    assert not changed[5:].any()
+    assert np.array_equal(info["action_mask"], env.swipes.mask(env.slots))
+    while not env.over.any():
+        env.step(np.zeros(16, np.int64))
+    ended = env.over.copy()
+    env.reset(options={"reset_mask": ended})
+    assert not env.over.any()
+    steps = env.swipes.arena.visits.rows["step"]
+    was = steps.copy()
+    env.step(np.zeros(16, np.int64))
+    assert (steps == was + 1).all(), "no session spends the step on beginning"
+
+
+def test_rooms_stand_last_in_an_observation():
+    """Their first number says whether a room is offered, as the mask does."""
+    env = envs(n_candidates=60)
+    seen, info = env.reset(seed=0)
+    rooms = seen[:, -60 * env.room_width :].reshape(16, 60, env.room_width)
+    assert np.array_equal(rooms[:, :, 0] == 1, info["action_mask"] == 1)
+
+
 def test_no_room_is_offered_twice_in_a_session():
     """What was watched does not come back."""
     env = envs(n=1)
