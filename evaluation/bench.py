@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.bench_clock import load, machine_record, one_thread
+from evaluation.bench_clock import load, machine_record
 from evaluation.bench_figure import (
     RUN_IMPRESSIONS,
     RUN_POLICIES,
@@ -27,8 +27,10 @@ from evaluation.bench_figure import (
 )
 from evaluation.bench_page import Measurement, write
 from evaluation.bench_plan import SCALES, BenchPlan
+from evaluation.bench_scale import LONG_LOGS
 from evaluation.folders import require_writable
 from sim.config import ConfigError
+from sim.processes import one_thread
 
 STAGES = {
     "simulating": ("bench_world", "measure"),
@@ -39,6 +41,8 @@ STAGES = {
 """What is shown -> the module of `evaluation` and its function; in this order."""
 
 RUN_WORKERS = 2
+LONG_OUT = Path("reports/scale")
+"""Where the figures of a long log go."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class BenchSettings:
     out: Path = Path("reports/perf")
     """Where the page and the figures go."""
     scale: str = "full"
-    """Key of SCALES."""
+    """Key of SCALES, or of LONG_LOGS for a long log."""
     study: Path = Path("reports/latest")
     """Folder of the finished `make run` whose time is taken over."""
 
@@ -68,9 +72,10 @@ class BenchSettings:
                 )
             given[name] = value
         scale = given.get("scale", cls.scale)
-        if scale not in SCALES:
-            raise ConfigError(f"scale = {scale!r}; allowed: {', '.join(SCALES)}")
-        out = Path(given.get("out", cls.out)).expanduser()
+        if scale not in SCALES and scale not in LONG_LOGS:
+            raise ConfigError(f"scale = {scale!r}; allowed: {', '.join([*SCALES, *LONG_LOGS])}")
+        usual = LONG_OUT if scale in LONG_LOGS else cls.out
+        out = Path(given.get("out", usual)).expanduser()
         require_writable(out, "out")
         return cls(out, scale, Path(given.get("study", cls.study)).expanduser())
 

@@ -9,15 +9,12 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.environment import environment_record
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables by which numeric libraries are told, when they load, how many threads to start."""
+from sim.processes import cores
 
 VERSIONS = ("swipelab", "python", "numpy", "torch", "pyarrow", "platform")
 
@@ -90,21 +87,6 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let processes that are started inside use one thread for numeric work."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def machine_record(command: str) -> dict[str, str]:
     """Return what the figures were measured on: processor, cores, memory, versions.
 
@@ -128,13 +110,6 @@ def processor() -> str:
     lines = facts.read_text().splitlines() if facts.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Return how many logical processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load() -> float:

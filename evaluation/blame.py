@@ -11,6 +11,7 @@ from evaluation.environment import OURS
 from evaluation.metrics import MetricError
 from policies.rank import PolicyError
 from sim.config import ConfigError
+from sim.executor import Elsewhere, Place
 from sim.log import LogError
 
 
@@ -68,7 +69,17 @@ def _is_foreseen(error: Exception) -> bool:
 
 def _place(error: Exception, top: str | None) -> str:
     """Return `file:line` of the innermost frame of a top-level module, "" where there is none."""
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if top is None or str(frame.f_globals.get("__name__")).partition(".")[0] == top:
-            return f"{Path(frame.f_code.co_filename).name}:{line}"
+    for module, file, line in reversed(_places(error)):
+        if top is None or module.partition(".")[0] == top:
+            return f"{Path(file).name}:{line}"
     return ""
+
+
+def _places(error: Exception) -> tuple[Place, ...]:
+    """Return the calls in which an error arose, also those in a worker process."""
+    if isinstance(error.__cause__, Elsewhere):
+        return error.__cause__.places
+    return tuple(
+        (str(frame.f_globals.get("__name__")), frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    )

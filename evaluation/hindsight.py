@@ -75,6 +75,7 @@ class _Replay:
     """Shows what the log says was shown, and notes the minds."""
 
     needs_truth = True
+    observes = False
 
     def __init__(self, shown: Impressions, tick_s: float) -> None:
         self.shown = shown

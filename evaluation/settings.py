@@ -24,11 +24,16 @@ from policies import registry
 from policies.contract import FitContext
 from policies.rank import Exploration
 from sim.config import ConfigError, Objective, WorldConfig, build
+from sim.executor import MOST_SHARDS, MOST_WORKERS, Executor, SerialExecutor
 from sim.log import Log
+from sim.pool import PoolExecutor
+from sim.processes import cores
+from sim.ray_cluster import RayExecutor
 from sim.schema import DAY_S
 
 MAX_SEED = 2**31 - 1
 MAX_DAYS = 365
+EXECUTORS = ("serial", "pool", "ray")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names that are also folder names."""
 
@@ -53,6 +58,8 @@ class SimulationSettings:
     seed: int
     days: int
     logging: LoggingSettings
+    executor: Executor
+    """Who does the work; the log does not depend on it."""
     out: Path
     """Folder of the log; its place can be written."""
     config_yaml: str
@@ -108,7 +115,13 @@ class StudySettings:
     def simulation(self) -> SimulationSettings:
         """The log that the study needs; `out` is the study's own."""
         return SimulationSettings(
-            self.world, self.seed, self.days, self.logging, self.out, self.config_yaml
+            world=self.world,
+            seed=self.seed,
+            days=self.days,
+            logging=self.logging,
+            executor=SerialExecutor(),
+            out=self.out,
+            config_yaml=self.config_yaml,
         )
 
 
@@ -174,6 +187,7 @@ def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSett
         seed=_integer(config, "seed", 0, MAX_SEED),
         days=_integer(config, "days", 1, MAX_DAYS),
         logging=_logging(config, world),
+        executor=_executor(config),
         out=_out(config, Path("outputs/logs"), f"{world.name}-seed{config.seed}", swept),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
@@ -192,6 +206,7 @@ def fidelity_settings(config: DictConfig, swept: bool = False) -> FidelitySettin
         seed=_integer(config, "seed", 0, MAX_SEED),
         days=_integer(config, "days", 2, MAX_DAYS),
         logging=_logging(config, world),
+        executor=SerialExecutor(),
         out=_out(config, Path("outputs/fidelity"), f"{world.name}-seed{config.seed}", swept),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
@@ -223,6 +238,26 @@ def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
             "a policy whose fit accepts an empty log, such as popularity or random"
         ) from error
     return LoggingSettings(name, _detached(config, "logging.arguments"), exploration)
+
+
+def _executor(config: DictConfig) -> Executor:
+    """Return who does the work; `workers` and `shards` may be left open."""
+    name = config.executor
+    if name not in EXECUTORS:
+        raise ConfigError(f"executor = {name!r}; allowed: {', '.join(EXECUTORS)}")
+    given = {
+        key: None if config[key] is None else _integer(config, key, 1, most)
+        for key, most in (("workers", MOST_WORKERS), ("shards", MOST_SHARDS))
+    }
+    workers, shards = given["workers"], given["shards"]
+    if name == "serial":
+        if workers not in (None, 1):
+            raise ConfigError(f"workers = {workers} with executor = serial; allowed: 1, or pool")
+        return SerialExecutor(shards or 1)
+    workers = workers or min(cores(), MOST_WORKERS)
+    if shards is not None and shards < workers:
+        raise ConfigError(f"shards = {shards} for {workers} workers; allowed: at least as many")
+    return (PoolExecutor if name == "pool" else RayExecutor)(workers, shards)
 
 
 def _node(field: str, name: str) -> DictConfig:

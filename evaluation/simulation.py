@@ -63,6 +63,7 @@ def write_log(settings: SimulationSettings, folder: Path, progress: StudyProgres
             settings.days,
             folder,
             ranker_name=_logging_key(logging),
+            executor=settings.executor,
             on_day=watch,
         )
     watch.end()

@@ -17,7 +17,6 @@ from evaluation import offline, online, survival
 from evaluation.blame import TrialError
 from evaluation.environment import environment_record
 from evaluation.episodes import conversion_truth, episodes
-from evaluation.interruption import end_with_parent, interrupts_held
 from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
 from evaluation.predictions import reference_rows
@@ -40,6 +39,7 @@ from evaluation.trial import Trial, TrialPlan, finished, limit_threads, run_tria
 from policies.contract import is_privileged
 from sim.config import build
 from sim.log import Log
+from sim.processes import end_with_parent, interrupts_held
 from sim.schema import DAY_S, SWIPE
 from sim.truth_log import logged_truth
 

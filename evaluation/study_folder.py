@@ -22,7 +22,7 @@ CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, POLICIES = (
 )
 """Names of the files beside the results table; all but the table may be missing."""
 
-NOT_RESULTS = ("out", "work", "workers", "overwrite")
+NOT_RESULTS = ("out", "work", "executor", "workers", "shards", "overwrite")
 """Settings that change no result."""
 
 SEES_THE_TRUTH = frozenset({"oracle", "anti_oracle"})

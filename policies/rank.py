@@ -134,6 +134,11 @@ class Server:
         """Whether the policy is privileged."""
         return is_privileged(self.policy)
 
+    @property
+    def observes(self) -> bool:
+        """Whether the policy follows the event stream."""
+        return isinstance(self.policy, Updatable)
+
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
     ) -> Slate:

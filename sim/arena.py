@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sim.config import ConfigError, WorldConfig
 from sim.kernel import kernel
+from sim.memory import crowd_of
 from sim.outcome import DRAWN, draw_decisions, draw_outcomes, patrons_of
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, TARGETS, WATCH_CAP_S, Catalogue
 from sim.session import (
@@ -63,7 +64,7 @@ class Arena:
         world = World(config, seed)
         self.scene = world.scene(day)
         self.catalogue: Catalogue = world.population.catalogue()
-        crowd = world.state.memory.crowd(self.scene.on_air.streamer_id)
+        crowd = crowd_of(world.state.memory.audience, self.scene.on_air.streamer_id)
         self.stage = self.scene.stage(world.laws_on(day), world.state.relations, crowd)
         arrived = world.sessions(day)
         self.sessions = arrived.take(arrived.scenario == SWIPE)

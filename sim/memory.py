@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import hazard_of_visit
+from sim.columns import Columns
 from sim.config import WorldConfig
 from sim.population import Population
 from sim.rng import Purpose, uniforms
@@ -24,6 +25,41 @@ BURN_IN_DAYS = 20
 
 _AUDIENCE_FLOOR = 1.0
 """Viewers that every room has besides those that are simulated."""
+
+
+@dataclass(frozen=True)
+class Stays(Columns):
+    """Impressions whose room was entered, with the columns that people remember; arrays [N]."""
+
+    user_id: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
+    watch_s: NDArray[np.float32]
+    view: NDArray[np.bool_]
+
+    @classmethod
+    def among(cls, shown: Impressions) -> Stays:
+        """Return those of the impressions."""
+        rows = np.flatnonzero(shown.watch_s > 0)
+        return cls(
+            shown.user_id[rows], shown.streamer_id[rows], shown.watch_s[rows], shown.view[rows]
+        )
+
+
+def entries_of(shown: Impressions, n_streamers: int) -> NDArray[np.float64]:
+    """Return how many stays began in each streamer's room [S]."""
+    entered = shown.streamer_id[shown.watch_s > 0]
+    return np.bincount(entered, minlength=n_streamers).astype(np.float64)
+
+
+def crowd_of(audience: NDArray[np.float64], on_air: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return log audience relative to the mean of the rooms on air [S], mean 0.
+
+    Args:
+        audience: stays that began in each streamer's room in the last tick [S].
+        on_air: streamers with a room, with repeats.
+    """
+    log = np.log(_AUDIENCE_FLOOR + audience)
+    return log - float(log[on_air].mean()) if len(on_air) else log
 
 
 @dataclass(frozen=True)
@@ -76,28 +112,13 @@ class Memory:
         width = self.interest_shift.size // max(n, 1)
         return replace(self, interest_shift=self.interest_shift.reshape(n, width))
 
-    def crowd(self, on_air: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return log audience relative to the mean of the rooms on air [S], mean 0.
-
-        Args:
-            on_air: streamers with a room, with repeats.
-        """
-        log = np.log(_AUDIENCE_FLOOR + self.audience)
-        return log - float(log[on_air].mean()) if len(on_air) else log
-
-    def after_tick(self, shown: Impressions) -> Memory:
-        """Return the memory after the impressions of a tick: the rooms have new audiences."""
-        entered = shown.streamer_id[shown.watch_s > 0]
-        audience = np.bincount(entered, minlength=len(self.audience)).astype(np.float64)
-        return replace(self, audience=audience)
-
     def after_day(
         self,
         config: WorldConfig,
         population: Population,
         day: int,
         visitors: NDArray[np.int32],
-        shown: Impressions,
+        stays: Stays,
         contentment: float,
         bought: Purchases,
     ) -> Memory:
@@ -108,13 +129,12 @@ class Memory:
             population: who exists.
             day: the day that is over.
             visitors: users who had a session.
-            shown: the day's impressions.
+            stays: the day's, each user's in the order in which they began.
             contentment: mean satisfaction of a stay of random pairs.
             bought: the day's purchases.
         """
         last = self.last_visit_day.copy()
         last[visitors] = day
-        stays = shown.take(shown.watch_s > 0)
         memory = replace(self, last_visit_day=last)
         if config.visits.return_gain > 0:
             memory = memory._satisfied(config, stays, contentment)
@@ -124,7 +144,7 @@ class Memory:
             memory = memory._lived(config, population, day, bought)
         return memory
 
-    def _satisfied(self, config: WorldConfig, stays: Impressions, contentment: float) -> Memory:
+    def _satisfied(self, config: WorldConfig, stays: Stays, contentment: float) -> Memory:
         long = stays.watch_s >= config.watch.bounce_cap_s
         short = stays.watch_s < EFFECTIVE_VIEW_S
         n = len(self.satisfaction)
@@ -136,7 +156,7 @@ class Memory:
         now[seen] = keep * now[seen] + (1 - keep) * (total[seen] / count[seen] - contentment)
         return replace(self, satisfaction=np.clip(now, -1.0, 1.0))
 
-    def _attracted(self, pull: float, population: Population, stays: Impressions) -> Memory:
+    def _attracted(self, pull: float, population: Population, stays: Stays) -> Memory:
         viewed = stays.take(stays.view)
         n, k = self.interest_shift.shape
         content = population.streamers.content[viewed.streamer_id].astype(np.float64)

@@ -51,6 +51,11 @@ class TickOutcome:
     refunds: Refunds
     """All refunds of these purchases."""
 
+    @classmethod
+    def empty(cls) -> TickOutcome:
+        """Return the outcome of a tick in which nothing was shown."""
+        return cls(Impressions.empty(), TruthRows.empty(), Purchases.empty(), Refunds.empty())
+
 
 DRAWN = np.dtype(
     [

@@ -15,6 +15,10 @@ class Ranker(Protocol):
     def needs_truth(self) -> bool:
         """Whether `rank` must be handed the true state (privileged policies only)."""
 
+    @property
+    def observes(self) -> bool:
+        """Whether `observe` is to be called at all; where not, no news is gathered for it."""
+
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
     ) -> Slate:

@@ -57,6 +57,10 @@ class Relations:
         """Return relations of people who never met."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
 
+    def take(self, rows: NDArray[np.bool_]) -> Relations:
+        """Return the pairs where `rows` [E] is True."""
+        return Relations(self.key[rows], self.views[rows], self.follows[rows])
+
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
         start = np.searchsorted(self.key, np.arange(n_users + 1) * _USER)

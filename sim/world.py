@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from sim.arrivals import Sessions, sessions_of_day
-from sim.browse import read_pages
+from sim.backlog import Backlog
 from sim.calendar import Today
 from sim.config import ConfigError, WorldConfig
 from sim.drift import FameDrift
-from sim.entry import enter_products
+from sim.executor import Crew, Executor, SerialExecutor, merged_outcome, merged_relations
 from sim.intercepts import solve
-from sim.kernel import Block, numbers
-from sim.memory import Memory
-from sim.outcome import E, TickOutcome, by_report, settle
+from sim.kernel import numbers
+from sim.memory import Memory, Stays
+from sim.outcome import E, TickOutcome, by_report
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
 from sim.relations import Relations
@@ -25,14 +27,10 @@ from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import DAY_S, DETAIL, SCENARIOS, SWIPE, Catalogue, Impressions, Purchases, Refunds
-from sim.session import SHOWN, Step, Walk, begin_visits
+from sim.schema import DAY_S, Catalogue, Impressions, Purchases, Refunds
+from sim.shard import Order
 from sim.state import State
-from sim.swipe import enter_rooms, watch_rooms
 from sim.truth import TruthRows
-
-_ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
-"""Scenarios into which a session comes through a room or product."""
 
 _REFERENCE_PAIRS = 8192
 _MOST_INITIAL_FOLLOWS = 12
@@ -51,6 +49,32 @@ class DayRecord:
     """Refunds that became known on this day."""
     on_air: DaySupply
     catalogue: Catalogue
+
+
+@dataclass(frozen=True)
+class Day:
+    """What all shards of a day have in common."""
+
+    world: World
+    number: int
+    memory: Memory
+    """That of the state in which the day begins."""
+    scene: Scene
+    catalogue: Catalogue
+    laws: Laws
+    """`sim.kernel.numbers` of them."""
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Sessions of the day [N]."""
+        return self.world.sessions(self.number)
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Rows at which the sessions of each tick begin, and the end [T + 1]."""
+        config, start_s = self.world.config, self.number * DAY_S
+        tick_of = ((self.sessions.start_s - start_s) // config.tick_s).astype(np.int64)
+        return np.searchsorted(tick_of, np.arange(config.ticks_per_day + 1)).astype(np.int64)
 
 
 class World:
@@ -88,23 +112,39 @@ class World:
             0, Relations.empty(), memory, Impressions.empty(), Purchases.empty(), Refunds.empty()
         )
         self.state = strangers
+        self._day: Day | None = None
         self.intercepts = self._intercepts()
         self.state = state or replace(strangers, relations=self._initial_follows())
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the day behind: it is large, and made again where it is needed."""
+        return self.__dict__ | {"_day": None}
 
     def fork(self) -> World:
         """Return a twin in the same state; whatever runs in one does not touch the other."""
         return World(self.config, self.seed, self.state)
 
-    def run(self, ranker: Ranker, days: int, *, chunks: int = 1) -> Iterator[DayRecord]:
+    def run(
+        self, ranker: Ranker, days: int, *, chunks: int = 1, executor: Executor | None = None
+    ) -> Generator[DayRecord, None, None]:
         """Let `ranker` serve the platform for `days` days, one record per finished day.
 
         Args:
-            ranker: whoever ranks.
+            ranker: whoever ranks; where other processes do the work, they have copies of it.
             days: days to run from the current state.
             chunks: parts into which each tick's sessions are cut; the result does not depend on it.
+            executor: who does the work, None for this process; the result does not depend on it.
+
+        Raises:
+            WorkerLost: a worker process ended; `state` is that after the last day yielded.
         """
-        for _ in range(days):
-            yield self._run_day(ranker, chunks)
+        executor = executor or SerialExecutor()
+        with executor.crew(self, ranker, chunks) as crew:
+            backlog = Backlog(self.state.unknown, self.state.pending, ranker.observes)
+            bought = self._begin_day(crew, backlog)
+            for left in reversed(range(days)):
+                record, bought = self._run_day(crew, backlog, bought, left > 0)
+                yield record
 
     def scene(self, day: int) -> Scene:
         """Return the scene of a day that is not over; grows the population to the day after."""
@@ -138,68 +178,90 @@ class World:
             memory.satisfaction,
         )  # fmt: skip
 
-    def _run_day(self, ranker: Ranker, chunks: int) -> DayRecord:
+    def day(self, day: int) -> Day:
+        """Return what all shards of a day have in common; the last one asked for is kept."""
+        known, memory = self._day, self.state.memory
+        if known is None or known.number != day or known.memory is not memory:
+            scene = self.scene(day)
+            catalogue = self.population.catalogue()
+            known = self._day = Day(self, day, memory, scene, catalogue, self.laws_on(day))
+        return known
+
+    def enter(self, day: int, memory: Memory) -> None:
+        """Go to the start of a day whose `memory` was put together elsewhere."""
+        self.state = replace(self.state, day=day, memory=memory)
+
+    def _run_day(
+        self, crew: Crew, backlog: Backlog, bought: Purchases, more: bool
+    ) -> tuple[DayRecord, Purchases]:
+        """Run a day whose first tick was begun.
+
+        Args:
+            crew: the shards.
+            backlog: what is not known yet.
+            bought: purchases of which the platform learned before the first tick.
+            more: whether the day after is run as well; its first tick is begun.
+
+        Returns:
+            The day, and purchases of which the platform learned since its last tick.
+        """
         day, start_s = self.state.day, self.state.day * DAY_S
-        tick_s = self.config.tick_s
-        scene = self.scene(day)
-        catalogue = self.population.catalogue()
-        sessions = self.sessions(day)
-        tick_of = ((sessions.start_s - start_s) // tick_s).astype(np.int64)
-        bounds = np.searchsorted(tick_of, np.arange(self.config.ticks_per_day + 1))
-        laws = self.laws_on(day)
-        relations, unknown, pending, refunds = (
-            self.state.relations, self.state.unknown, self.state.pending, self.state.refunds
-        )  # fmt: skip
-        memory = self.state.memory
+        common, n_ticks = self.day(day), self.config.ticks_per_day
+        memory, refunds = self.state.memory, self.state.refunds
         done: list[TickOutcome] = []
-        reported: list[Purchases] = []
-        for tick in range(self.config.ticks_per_day):
-            now_s = start_s + tick * tick_s
-            # 1. the platform learns what became known during the last tick
-            known = unknown.known_s <= now_s
-            due = pending.known_s <= now_s
-            reported.append(pending.take(due))
-            ranker.observe(unknown.take(known), reported[-1], now_s)
-            unknown, pending = unknown.take(~known), pending.take(~due)
-            # 2. the sessions of this tick run, each to its end
-            part = sessions.take(slice(bounds[tick], bounds[tick + 1]))
-            if not len(part):
-                continue
-            on_air = scene.on_air.streamer_id
-            stage = scene.stage(laws, relations, memory.crowd(on_air))
-            walk = Walk(scene, stage, catalogue, ranker, self.seed)
-            shown = _run_sessions(walk, part, chunks)
-            if not shown:
-                continue
-            # 3. what follows from each stay is drawn, and the bonds move on
-            outcome = settle(scene, stage, part, _stack(shown), self.seed)
+        stays: list[Stays] = []
+        reported, bonds = [bought], [self.state.relations]
+        for tick in range(n_ticks):
+            # 1. the sessions of this tick run, shard by shard, each to its end
+            parts = crew.parts()
+            memory = replace(memory, audience=np.sum([part.entries for part in parts], axis=0))
+            bonds = [part.relations for part in parts if part.relations is not None]
+            ends = tick + 1 == n_ticks
+            if not ends and not backlog.observed:  # shards need nothing else of us
+                crew.begin(Order(day, tick + 1, memory.audience))
+            # 2. what they led to is put together
+            outcome = merged_outcome([part.outcome for part in parts])
             done.append(outcome)
-            relations = _bond(relations, outcome.impressions)
-            memory = memory.after_tick(outcome.impressions)
-            unknown = Impressions.concat([unknown, outcome.impressions])
-            pending = by_report(Purchases.concat([pending, outcome.purchases]))
+            stays.append(Stays.among(outcome.impressions))
+            backlog.add(outcome)
             refunds = by_report(Refunds.concat([refunds, outcome.refunds]))
+            # 3. the platform learns what became known meanwhile, and the next tick begins
+            if not ends:
+                known, bought = backlog.learn(start_s + (tick + 1) * self.config.tick_s)
+                reported.append(bought)
+                if backlog.observed:
+                    crew.begin(Order(day, tick + 1, memory.audience, known, bought))
         # what is reported between the last tick and midnight belongs to this day's file, and is
         # still news to the ranker at the next day's first tick
-        bought = _of_day(Purchases.concat([*reported, pending]), day)
-        impressions = Impressions.concat([Impressions.empty(), *(o.impressions for o in done)])
+        today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
         memory = memory.after_day(
-            self.config, self.population, day, sessions.user_id, impressions,
-            self.intercepts.contentment, bought,
+            self.config, self.population, day, common.sessions.user_id, Stays.concat(stays),
+            self.intercepts.contentment, today,
         )  # fmt: skip
         self.state = State(
-            day + 1, relations, memory, unknown, pending,
+            day + 1, merged_relations(bonds), memory, backlog.unknown, backlog.pending,
             refunds.take(refunds.known_s > start_s + DAY_S),
         )  # fmt: skip
-        return DayRecord(
+        if more:
+            bought = self._begin_day(crew, backlog)
+        record = DayRecord(
             day=day,
-            impressions=impressions,
+            impressions=Impressions.concat([Impressions.empty(), *(o.impressions for o in done)]),
             truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
-            purchases=bought,
+            purchases=today,
             refunds=_of_day(refunds, day),
-            on_air=scene.on_air,
-            catalogue=catalogue,
+            on_air=common.scene.on_air,
+            catalogue=common.catalogue,
         )
+        return record, bought
+
+    def _begin_day(self, crew: Crew, backlog: Backlog) -> Purchases:
+        """Begin the first tick of the day of the state; return the purchases that became known."""
+        day, memory = self.state.day, self.state.memory
+        known, bought = backlog.learn(day * DAY_S)
+        told = bought if backlog.observed else None
+        crew.begin(Order(day, 0, memory.audience, known, told, memory))
+        return bought
 
     def _intercepts(self) -> Intercepts:
         u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))
@@ -222,53 +284,6 @@ class World:
         streamer = streamers[pick(weight, u[1][chosen])]
         n = len(user)
         return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
-
-
-def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Block]:
-    shown: list[Block] = []
-    for rows in np.array_split(np.arange(len(sessions)), chunks):
-        for scenario in range(len(SCENARIOS)):
-            own = rows[sessions.scenario[rows] == scenario]
-            if len(own):
-                for part in _run_scenario(walk, sessions.take(own), scenario):
-                    part["session"] = own[part["session"]]
-                    shown.append(part)
-    return shown
-
-
-def _stack(parts: list[Block]) -> Block:
-    """Stack SHOWN rows as bytes, which spares NumPy from comparing the fields of every part."""
-    return np.concatenate([part.view(np.uint8) for part in parts]).view(SHOWN)
-
-
-def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Block]:
-    """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
-    settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
-    visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
-    goes_on = np.ones(n, np.bool_)
-    if scenario in _ENTRANCES:
-        row = on_air.rows(scenario, sessions.start_s)
-        _ENTRANCES[scenario](
-            walk.stage, on_air.cell, on_air.n_rooms, visits, row, scenario, walk.seed, goes_on
-        )
-    play = watch_rooms if scenario == SWIPE else read_pages
-    active = np.flatnonzero(goes_on)
-    for _ in range(settings.max_requests):
-        if not len(active):
-            return
-        requests, n_candidates = walk.ask(sessions, visits, active, scenario)
-        slate = walk.answer(requests, visits, active, settings.slate_size)
-        step = Step(active, scenario, requests.row, slate.column, slate.propensity, n_candidates)
-        shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
-        n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
-        yield shown[:n_shown]
-        active = active[goes_on]
-
-
-def _bond(relations: Relations, impressions: Impressions) -> Relations:
-    rows = np.flatnonzero(impressions.view | impressions.follow)
-    met = impressions.take(rows)
-    return relations.add(met.user_id, met.streamer_id, met.view.astype(np.float32), met.follow)
 
 
 def _of_day(events: E, day: int) -> E:

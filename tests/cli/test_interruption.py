@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.cli import main
-from evaluation.interruption import interrupts_held
+from sim.processes import interrupts_held
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,3 +137,35 @@ def test_killed_parent_leaves_no_workers(tmp_path) -> None:
     while processes_of(study.pid) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert processes_of(study.pid) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_of_a_pool_outlives_its_run(tmp_path, number) -> None:
+    """Neither Ctrl-C in a terminal nor a kill of the parent leaves workers behind."""
+    small = ("world=tiny", "days=300", "executor=pool", "workers=2", f"out={tmp_path}/log")
+    with subprocess.Popen(
+        [sys.executable, "-m", "evaluation", "simulate", *small],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        while not list((tmp_path / "log").glob("manifest.json")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        assert len(processes_of(run.pid)) >= 3
+        if number == signal.SIGINT:
+            os.killpg(run.pid, number)
+        else:
+            run.kill()
+        _, complaint = run.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert run.returncode == 130
+        assert complaint.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in complaint
+    deadline_s = time.monotonic() + 10.0
+    while processes_of(run.pid) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert processes_of(run.pid) == []

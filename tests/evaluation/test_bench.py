@@ -14,7 +14,7 @@ import torch
 
 from evaluation import bench_page
 from evaluation.bench import BenchSettings, run_time
-from evaluation.bench_clock import THREADS, Timing, machine_record, one_thread, peak_gb, timed
+from evaluation.bench_clock import Timing, machine_record, peak_gb, timed
 from evaluation.bench_figure import Figure, memory, rate, run_memory
 from evaluation.bench_judging import metric_rate
 from evaluation.bench_ledger import Gather, Ledger, Product
@@ -24,6 +24,7 @@ from evaluation.bench_world import bare_world
 from evaluation.cli import main
 from evaluation.offline import OfflineProtocol
 from sim.config import ConfigError, build
+from sim.processes import THREADS, one_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST, SLOW = Timing(100, 1.0, 2.0, 3), Timing(100, 4.0, 5.0, 3)

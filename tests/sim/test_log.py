@@ -91,6 +91,7 @@ def test_ticks_are_the_stream_that_the_ranker_met(tmp_path):
         """Ranks like popularity and keeps what it was given."""
 
         needs_truth = False
+        observes = True
 
         def __init__(self):
             self.inner, self.news, self.requests = server("popularity"), [], []

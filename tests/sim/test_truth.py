@@ -13,6 +13,7 @@ class Curious:
     """Ranks by the true value and keeps the probabilities of what it chose."""
 
     needs_truth = True
+    observes = False
 
     def __init__(self):
         self.inner, self.kept = server("oracle"), []

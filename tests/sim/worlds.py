@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def server(name: str, eps: float | None = None) -> Server:
     return Server(policy, Exploration(kind="epsilon", eps=eps))
 
 
-def run(world: World, name: str, days: int, **options: int) -> list[DayRecord]:
+def run(world: World, name: str, days: int, **options: Any) -> list[DayRecord]:
     """Run a world under a policy."""
     return list(world.run(server(name), days, **options))
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and worker processes: the parent answers for all, children never see the signal."""
+"""What worker processes inherit: one thread each, no Ctrl-C, and no life after their parent.
+
+The parent answers for all; children never see the signal.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process, resource_tracker
 from types import FrameType
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables by which numeric libraries are told, when they load, how many threads to start."""
 
 
 @contextmanager
@@ -53,3 +59,25 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let processes that are started inside use one thread for numeric work."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def cores() -> int:
+    """Return how many logical processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,173 @@
+"""Shards in the actors of a Ray cluster, on this machine or many.
+
+Orders and rows travel through Ray's object store. The package `ray` is an optional extra and is
+imported only when a run begins.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from sim.bounds import require_int
+from sim.config import ConfigError
+from sim.executor import MOST_SHARDS, MOST_WORKERS, WorkerLost
+from sim.pool import Answer, Recipe, in_order, own_copy, recipes, served
+from sim.processes import interrupts_held, one_thread
+from sim.ranker import Ranker
+from sim.shard import Hand, Order, Part
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+
+class RayExecutor:
+    """Steps the shards in the actors of a Ray cluster.
+
+    The cluster is that of the variable RAY_ADDRESS or the one that this process has joined; where
+    there is none, one is started on this machine and stopped at the end of the run.
+
+    Args:
+        workers: actors, one core each, in [1, 256].
+        n_shards: parts of the users, in [workers, 4096]; None: one an actor.
+        attempts: how often in a row a day is tried whose actor is lost, in [1, 100].
+
+    Raises:
+        ConfigError: an argument is out of range, or Ray is not installed.
+    """
+
+    apart = True
+
+    def __init__(self, workers: int, n_shards: int | None = None, attempts: int = 3) -> None:
+        self.workers = workers
+        self.n_shards = workers if n_shards is None else n_shards
+        self.attempts = attempts
+        require_int(self, "workers", 1, MOST_WORKERS)
+        require_int(self, "n_shards", workers, MOST_SHARDS)
+        require_int(self, "attempts", 1, 100)
+        if importlib.util.find_spec("ray") is None:
+            raise ConfigError(
+                "executor = 'ray': the package ray is not installed; allowed: "
+                "pip install 'swipelab[ray]', or executor=pool"
+            )
+
+    def own(self, ranker: Ranker) -> Ranker:
+        """Return a copy.
+
+        Raises:
+            ConfigError: the ranker cannot be sent to another process.
+        """
+        return own_copy(ranker)
+
+    def crew(self, world: World, ranker: Ranker, chunks: int) -> RayCrew:
+        """Start the actors; `ranker` itself neither serves nor observes.
+
+        Raises:
+            ConfigError: the ranker cannot be sent to another process.
+        """
+        return RayCrew(recipes(world, ranker, self.workers, self.n_shards, chunks))
+
+
+class Actor:
+    """One worker of the cluster.
+
+    Args:
+        recipe: what it is made from.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._hand: Hand | None = None
+
+    def run(self, order: Order) -> Answer:
+        """Step one tick."""
+
+        def step() -> list[Part]:
+            self._hand = self._hand or self._recipe.hand()
+            return self._hand.run(order)
+
+        return served(step)
+
+
+class RayCrew:
+    """Actors with their shards.
+
+    Args:
+        parts: what each actor is made from.
+    """
+
+    def __init__(self, parts: Sequence[Recipe]) -> None:
+        import ray
+
+        self._owns = not ray.is_initialized()
+        self._actors: list[Any] = []
+        self._waiting: list[Any] = []
+        try:
+            with interrupts_held(), one_thread():
+                if self._owns:
+                    ray.init(
+                        num_cpus=None if _is_elsewhere() else len(parts),
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level="error",
+                    )
+                make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
+                self._actors = [make.remote(recipe) for recipe in parts]
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the actors."""
+        self.close()
+
+    def begin(self, order: Order) -> None:
+        """Put the order into the object store, once for all."""
+        import ray
+
+        stored = ray.put(order)
+        self._waiting = [actor.run.remote(stored) for actor in self._actors]
+
+    def parts(self) -> list[Part]:
+        """Wait for every actor.
+
+        Raises:
+            WorkerLost: an actor ended.
+        """
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            answers: list[Answer] = ray.get(self._waiting)
+        except RayError as error:
+            raise WorkerLost(f"a Ray actor ended ({type(error).__name__})") from error
+        return in_order([answer.parts() for answer in answers])
+
+    def close(self) -> None:
+        """End the actors, and the cluster where it was started for them."""
+        import ray
+
+        with interrupts_held():
+            self._waiting = []
+            if self._owns:
+                ray.shutdown()
+            else:
+                for actor in self._actors:
+                    ray.kill(actor)
+            self._actors = []
+
+
+def _is_elsewhere() -> bool:
+    """Return whether Ray will join a cluster that is running."""
+    return bool(os.environ.get("RAY_ADDRESS"))

@@ -1,0 +1,180 @@
+"""A shard: the sessions and bonds of some of the users, stepped tick by tick.
+
+Users meet each other only through what the platform knew at the tick's start (a ranker's counters,
+by `Ranker.observe`) and through sums over streamers of the last tick. All draws are addressed by
+user, streamer and moment. So any partition of the users gives the same rows; a shard is told the
+news and the sums with each tick, and hands back its rows and its own sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.arrivals import Sessions
+from sim.browse import read_pages
+from sim.entry import enter_products
+from sim.kernel import Block
+from sim.memory import Memory, crowd_of, entries_of
+from sim.outcome import TickOutcome, settle
+from sim.ranker import Ranker
+from sim.relations import Relations
+from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
+from sim.session import SHOWN, Step, Walk, begin_visits
+from sim.swipe import enter_rooms, watch_rooms
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+_ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
+"""Scenarios into which a session comes through a room or product."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What every shard is told before a tick."""
+
+    day: int
+    tick: int
+    """Of the day."""
+    audience: NDArray[np.float64]
+    """Stays that began in each streamer's room in the last tick, all shards together [S]."""
+    known: Impressions | None = None
+    """What became known since the last tick; None where the ranker does not observe."""
+    bought: Purchases | None = None
+    """Purchases of which the platform learned since the last tick, likewise."""
+    memory: Memory | None = None
+    """What people carry into the day, before its first tick."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a shard hands back after a tick."""
+
+    outcome: TickOutcome
+    entries: NDArray[np.float64]
+    """Stays that began in each streamer's room [S]; whole numbers, so their sum has no order."""
+    relations: Relations | None
+    """Bonds of the shard's users after the last tick of a day, None before."""
+
+
+def shard_of(user_id: NDArray[np.integer], n_shards: int) -> NDArray[np.int64]:
+    """Return the shard of each user [N], in [0, n_shards)."""
+    return user_id.astype(np.int64) % n_shards
+
+
+class Hand:
+    """Steps some shards of a world in one process, with one ranker for all of them.
+
+    Args:
+        world: any world of this config and seed; only what is common to all users is read.
+        ranker: whoever ranks; it is told the news once a tick.
+        shards: which shards.
+        n_shards: of how many.
+        relations: bonds at the beginning, of each of `shards`.
+        chunks: parts into which the sessions of a tick are cut.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        ranker: Ranker,
+        shards: Sequence[int],
+        n_shards: int,
+        relations: Sequence[Relations],
+        chunks: int,
+    ) -> None:
+        self.world = world
+        self.ranker = ranker
+        self.shards = tuple(shards)
+        self.n_shards = n_shards
+        self.relations = list(relations)
+        self.chunks = chunks
+
+    def run(self, order: Order) -> list[Part]:
+        """Step one tick; return what each shard did."""
+        world = self.world
+        if order.memory is not None:
+            world.enter(order.day, order.memory)
+        day = world.day(order.day)
+        now_s = world.config.tick_s * (order.day * world.config.ticks_per_day + order.tick)
+        if order.known is not None and order.bought is not None:
+            self.ranker.observe(order.known, order.bought, now_s)
+        came = day.sessions.take(slice(day.bounds[order.tick], day.bounds[order.tick + 1]))
+        owner = shard_of(came.user_id, self.n_shards)
+        crowd = crowd_of(order.audience, day.scene.on_air.streamer_id)
+        return [
+            self._step(
+                number, came if self.n_shards == 1 else came.take(owner == shard), order, crowd
+            )
+            for number, shard in enumerate(self.shards)
+        ]
+
+    def _step(
+        self, number: int, sessions: Sessions, order: Order, crowd: NDArray[np.float64]
+    ) -> Part:
+        """Run the sessions of one shard, each to its end, and what follows from each stay."""
+        day, seed = self.world.day(order.day), self.world.seed
+        outcome = TickOutcome.empty()
+        shown: list[Block] = []
+        if len(sessions):
+            stage = day.scene.stage(day.laws, self.relations[number], crowd)
+            walk = Walk(day.scene, stage, day.catalogue, self.ranker, seed)
+            shown = _run_sessions(walk, sessions, self.chunks)
+        if shown:
+            outcome = settle(day.scene, stage, sessions, _stack(shown), seed)
+            self.relations[number] = _bond(self.relations[number], outcome.impressions)
+        entries = entries_of(outcome.impressions, len(order.audience))
+        ends = order.tick + 1 == self.world.config.ticks_per_day
+        return Part(outcome, entries, self.relations[number] if ends else None)
+
+
+def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Block]:
+    shown: list[Block] = []
+    for rows in np.array_split(np.arange(len(sessions)), chunks):
+        for scenario in range(len(SCENARIOS)):
+            own = rows[sessions.scenario[rows] == scenario]
+            if len(own):
+                for part in _run_scenario(walk, sessions.take(own), scenario):
+                    part["session"] = own[part["session"]]
+                    shown.append(part)
+    return shown
+
+
+def _stack(parts: list[Block]) -> Block:
+    """Stack SHOWN rows as bytes, which spares NumPy from comparing the fields of every part."""
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(SHOWN)
+
+
+def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Block]:
+    """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
+    settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
+    visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
+    goes_on = np.ones(n, np.bool_)
+    if scenario in _ENTRANCES:
+        row = on_air.rows(scenario, sessions.start_s)
+        _ENTRANCES[scenario](
+            walk.stage, on_air.cell, on_air.n_rooms, visits, row, scenario, walk.seed, goes_on
+        )
+    play = watch_rooms if scenario == SWIPE else read_pages
+    active = np.flatnonzero(goes_on)
+    for _ in range(settings.max_requests):
+        if not len(active):
+            return
+        requests, n_candidates = walk.ask(sessions, visits, active, scenario)
+        slate = walk.answer(requests, visits, active, settings.slate_size)
+        step = Step(active, scenario, requests.row, slate.column, slate.propensity, n_candidates)
+        shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
+        n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
+        yield shown[:n_shown]
+        active = active[goes_on]
+
+
+def _bond(relations: Relations, impressions: Impressions) -> Relations:
+    rows = np.flatnonzero(impressions.view | impressions.follow)
+    met = impressions.take(rows)
+    return relations.add(met.user_id, met.streamer_id, met.view.astype(np.float32), met.follow)

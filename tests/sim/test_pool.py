@@ -1,0 +1,145 @@
+"""Shards in other processes: the same bytes, and what happens when a process ends."""
+
+from multiprocessing import active_children
+
+import numpy as np
+import pytest
+
+from sim.config import ConfigError
+from sim.executor import Elsewhere, SerialExecutor
+from sim.log import LogError
+from sim.mailbox import Mailbox
+from sim.pool import PoolExecutor
+from sim.simulate import simulate
+from sim.world import World
+from tests.sim.rankers import Failing, Mortal, Rooted
+from tests.sim.worlds import config, server
+
+DAYS = 2
+
+
+def write(folder, ranker, executor, **options):
+    """Write a log and return {name: bytes}."""
+    simulate(config(), 3, ranker, DAYS, folder, ranker_name="r", executor=executor, **options)
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """Return the log that one process writes, by policy."""
+    folder = tmp_path_factory.mktemp("serial")
+    return {
+        name: write(folder / name, server(name, 0.1), SerialExecutor())
+        for name in ("random", "popularity")
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "workers", "n_shards", "chunks"),
+    [("popularity", 1, 1, 1), ("random", 2, 2, 3), ("popularity", 2, 5, 1)],
+)
+def test_processes_write_the_same_bytes(serial, tmp_path, policy, workers, n_shards, chunks):
+    """A log does not tell how many processes and shards made it."""
+    executor = PoolExecutor(workers, n_shards)
+    found = write(tmp_path / "log", server(policy, 0.1), executor, chunks=chunks)
+    assert found == serial[policy]
+    assert not active_children()
+
+
+def test_a_killed_worker_is_made_good(serial, tmp_path):
+    """SIGKILL of a process, on two attempts in a row, leaves no trace in the log."""
+    lives = tmp_path / "lives"
+    lives.mkdir()
+    for name in ("a", "b"):
+        (lives / name).touch()
+    told = []
+    found = write(
+        tmp_path / "log",
+        Mortal(lives),
+        PoolExecutor(2, attempts=3),
+        on_day=lambda day, n: told.append(day),
+    )
+    assert not list(lives.iterdir())
+    assert found == serial["popularity"]
+    assert told == [0, 1]
+
+
+def test_workers_that_are_killed_again_and_again_end_the_run(serial, tmp_path):
+    """One line says how far it came; the same command goes on later, by any means."""
+    lives, folder = tmp_path / "lives", tmp_path / "log"
+    lives.mkdir()
+    for number in range(9):
+        (lives / str(number)).touch()
+    with pytest.raises(LogError) as refused:
+        write(folder, Mortal(lives), PoolExecutor(1, attempts=2))
+    assert str(refused.value).startswith(f"log {folder}: worker process ")
+    assert str(refused.value).endswith(
+        "ended (signal 9), 2 times on day 1; 1 of 2 days are kept, the same command goes on; "
+        "fewer workers need less memory"
+    )
+    assert not active_children()
+    assert write(folder, server("popularity", 0.1), SerialExecutor()) == serial["popularity"]
+
+
+def test_an_error_in_a_worker_is_raised_here(tmp_path):
+    """Its type and message come across, and the place where it arose."""
+    with pytest.raises(RuntimeError, match="Odd: a and b") as raised:
+        write(tmp_path / "log", Failing(tmp_path), PoolExecutor(1))
+    cause = raised.value.__cause__
+    assert isinstance(cause, Elsewhere)
+    module, file, _ = cause.places[-1]
+    assert (module, file[-10:]) == ("tests.sim.rankers", "rankers.py")
+    assert not active_children()
+
+
+def test_a_ranker_that_does_not_pickle_is_refused_before_work(tmp_path):
+    """One line names it and says what is allowed."""
+    with pytest.raises(ConfigError, match=r"ranker Rooted cannot be sent .* allowed: executor=ser"):
+        write(tmp_path / "log", Rooted(), PoolExecutor(1))
+    assert not active_children()
+
+
+def test_an_error_of_the_reader_ends_the_processes(serial, tmp_path):
+    """Neither an exception while days are told nor one while they are read leaves workers."""
+
+    def fail(day, impressions):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write(tmp_path / "log", server("popularity", 0.1), PoolExecutor(1), on_day=fail)
+    assert not active_children()
+    assert write(tmp_path / "log", server("popularity", 0.1), None) == serial["popularity"]
+    days = World(config(), 3).run(server("random"), 3, executor=PoolExecutor(1))
+    next(days)
+    assert active_children()
+    days.close()
+    assert not active_children()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [((0,), "workers = 0"), ((2, 1), "n_shards = 1"), ((2, None, 0), "attempts = 0")],
+)
+def test_bad_numbers_are_refused(arguments, field):
+    """The message names the field, the value and what is allowed."""
+    with pytest.raises(ConfigError, match=f"{field}; allowed: "):
+        PoolExecutor(*arguments)
+
+
+def test_a_mailbox_grows_and_keeps_what_it_is_asked_to_keep():
+    """Arrays come back whole; those that are not kept lie where the next ones will."""
+    box = Mailbox()
+    small = {"n": 3, "x": np.arange(5), "none": np.zeros(0, np.float32)}
+    kept = box.get(box.put(small), keep=True)
+    lent = box.get(box.put(small), keep=False)
+    assert not lent["x"].flags.writeable
+    large = box.get(box.put([np.arange(200_000), np.ones(3)]), keep=False)
+    np.testing.assert_array_equal(large[0], np.arange(200_000))
+    np.testing.assert_array_equal(kept["x"], np.arange(5))
+    assert (kept["n"], len(kept["none"]), kept["none"].dtype) == (3, 0, np.float32)
+    box.put([np.full(5, 7)])
+    np.testing.assert_array_equal(kept["x"], np.arange(5))
