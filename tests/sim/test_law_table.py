@@ -21,6 +21,8 @@ from scipy.stats import poisson as poisson_law
 from sim.arrivals import MAX_SESSIONS, hour_of_day, poisson, sessions_of_day
 from sim.calendar import Today
 from sim.change import DriftConfig
+from sim.delay import Buyer, draw_purchase
+from sim.delay_law import DelayLaw
 from sim.drift import FameDrift, preference_angle, turned
 from sim.kernel import numbers
 from sim.parameters import WatchConfig
