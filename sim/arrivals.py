@@ -23,8 +23,8 @@ from sim.schema import DETAIL, ENTRIES, SWIPE
 
 Array = NDArray[np.float64]
 
-MAX_SESSIONS = 6
-"""Sessions of one user on one day beyond this are dropped."""
+MAX_SESSIONS = 12
+"""Sessions of one user on one day beyond the first and these are dropped."""
 
 _SESSION_DAY = 1 << 24
 """Sessions that a day can number."""
@@ -77,8 +77,8 @@ def sessions_of_day(
     # users join by visiting
     visits = (u[0] < -np.expm1(-hazard)) | ((users.joined_day[present] == day) & (day > 0))
     present = present[visits]
-    more = config.visits.sessions_per_visit - 1.0
-    count = 1 + poisson(np.full(len(present), more), u[1][visits])
+    more = (config.visits.sessions_per_visit - 1.0) * users.activity[present].astype(np.float64)
+    count = 1 + poisson(more, u[1][visits])
     user = np.repeat(present, count)
     index = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     u = uniforms(seed, Purpose.ARRIVAL, user, day, 1 + index, 0)

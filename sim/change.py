@@ -30,7 +30,8 @@ class VisitConfig:
     excitation_days: float
     """Days after which this effect has fallen to 1 / e."""
     sessions_per_visit: float
-    """Mean sessions on a day with a visit, at least 1."""
+    """Mean sessions of a user of mean activity on a day with a visit: one, and a Poisson number of
+    others that grows with activity."""
     activity_log_sigma: float
     hour_weights: tuple[float, ...]
     """Relative number of session starts in each hour of the day, 24 values."""
@@ -45,7 +46,7 @@ class VisitConfig:
         require(self, "rate_per_day", 0.001, 10.0)
         require(self, "excitation", 0.0, 100.0)
         require(self, "excitation_days", 0.1, 30.0)
-        require(self, "sessions_per_visit", 1.0, 6.0)
+        require(self, "sessions_per_visit", 1.0, 10.0)
         require(self, "activity_log_sigma", 0.0, 3.0)
         require_each(self, "hour_weights", 0.0, 1e6, 24)
         if sum(self.hour_weights) <= 0:
