@@ -116,7 +116,8 @@ def delays() -> Continuous:
         DEFAULT.delay, DEFAULT.visits.hour_weights, intent=0.5, log_price=0.3, left_s=1800.0
     )
     buyer = tuple(float(law.buyers[name][0]) for name in Buyer._fields)
-    ends = [0.0, 60.0, 1800.0, 86_400.0, law.horizon_s]
+    # operational time bends the cdf at every full hour
+    ends = [0.0, 60.0, 1800.0, *np.arange(3600.0, law.horizon_s + 1.0, 3600.0).tolist()]
     return Continuous(
         lambda: each(lambda *u: draw_purchase(law.numbers, Buyer(*buyer), *u)[0], *U[:4]),
         law.cdf,
