@@ -43,6 +43,13 @@ LATENT_NAMES = frozenset(
         "affinity",
         "will_purchase",
         "purchase_delay_s",
+        "delay_intent",
+        "delay_log_price",
+        "delay_left_s",
+        "delay_part",
+        "lost_to",
+        "lost_delay_s",
+        "refund_delay_s",
     }
 )
 """Names of latent arrays in the world's population, sessions and truth."""

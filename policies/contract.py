@@ -84,7 +84,10 @@ class Updatable(Protocol):
     """Optional: follows the event stream while deployed (counters, histories)."""
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
-        """Take in events; rows with `known_s > now_s` must not influence scores yet."""
+        """Take in events; rows with `known_s > now_s` must not influence scores yet.
+
+        Both records come when they are known; a purchase may have happened long before (`event_s`).
+        """
 
 
 @runtime_checkable

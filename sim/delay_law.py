@@ -6,7 +6,8 @@ Two readings, equal where there are no competing events:
     cdf(t)        P(delay <= t | the purchase takes place) = incidence(t) / completion
 
 The ultimate probability p of a purchase counts only purchases that take place, so p_W = p cdf(W)
-is the probability of one within W. Times are seconds from the end of the stay.
+is the probability of one within W. Times are seconds from the end of the stay. The law of
+one buyer may be asked for many times at once.
 """
 
 from __future__ import annotations
@@ -134,9 +135,11 @@ class DelayLaw:
         return self._apply(_fill_quantile, p)
 
     def _apply(self, fill: object, at: ArrayLike) -> Array:
-        values = np.array(np.broadcast_to(np.asarray(at, np.float64), (len(self),)))
-        out = np.empty(len(self))
-        fill(self.numbers, self.buyers, values, out)  # type: ignore[operator]
+        (n,) = np.broadcast_shapes((len(self),), np.shape(at))
+        values = np.array(np.broadcast_to(np.asarray(at, np.float64), (n,)))
+        buyers = self.buyers if len(self) == n else np.repeat(self.buyers, n)
+        out = np.empty(n)
+        fill(self.numbers, buyers, values, out)  # type: ignore[operator]
         return out
 
 

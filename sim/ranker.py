@@ -25,4 +25,7 @@ class Ranker(Protocol):
         """Choose `slate_size` candidates per request with `uniforms` [B, K] in (0, 1)."""
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
-        """Receive what became observable since the last call, before any request after `now_s`."""
+        """Receive what became observable since the last call, before any request after `now_s`.
+
+        Purchases come when their reports arrive, not when they happen: `known_s`, not `event_s`.
+        """

@@ -43,6 +43,9 @@ RUNS = {
 }
 """Columns that repeat one value row after row: LZ4 alone folds them best."""
 
+NOISE = {"delay_log_price", "delay_left_s"}
+"""Columns that no codec makes smaller, like the true probabilities."""
+
 FILTERED = {"id", "request_id", "session_id", "time_s", "session_start_s", "known_s", "event_s"}
 """Columns that ascend, so that their least and greatest values let a reader skip row groups."""
 
@@ -109,8 +112,8 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
     Encodings are chosen for little work: no dictionary is tried on numbers (most columns have too
     many values, and the attempt is what costs), whole numbers are written as differences, floats
     byte by byte, and LZ4 takes a quarter less time than zstd for a sixth more bytes. True
-    probabilities are noise to any codec and are copied as they are. Arrow, pandas, DuckDB and
-    Polars read all of this.
+    probabilities and the like are noise to any codec and are copied as they are. Arrow, pandas,
+    DuckDB and Polars read all of this.
     """
     encoding: dict[str, str] = {}
     codec = dict.fromkeys(table.column_names, "lz4")
@@ -119,7 +122,7 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
         kind = field.type
         if pa.types.is_dictionary(kind):
             words.append(field.name)
-        elif field.name.startswith("p_"):
+        elif field.name.startswith("p_") or field.name in NOISE:
             encoding[field.name], codec[field.name] = "PLAIN", "none"
         elif field.name in RUNS:
             encoding[field.name] = "PLAIN"

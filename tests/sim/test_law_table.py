@@ -8,12 +8,10 @@ law, add a row to `CONTINUOUS` or `DISCRETE`, and its ends to `LIMITS`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 from scipy.special import expit, ndtr
 from scipy.stats import chi2, kstest, lognorm, norm, pareto
 from scipy.stats import poisson as poisson_law
@@ -44,7 +42,7 @@ from sim.response import (
 from sim.rng import Purpose, uniforms
 from sim.scene import mix_interest
 from sim.schedule import MAX_SLOTS, SLOT_S, rooms_of_day
-from sim.schema import DETAIL, ENTRIES, SCENARIOS, SWIPE
+from sim.schema import DETAIL, ENTRIES, PAD, SCENARIOS, SWIPE
 from sim.tenure import FOREVER, tenure
 from sim.watch import draw_watch_s, expected_watch_s, stay_classes
 from sim.world import World
@@ -80,15 +78,6 @@ def each(law: Callable[..., float], *columns: np.ndarray) -> np.ndarray:
     return np.array([law(*row) for row in zip(*columns, strict=True)])
 
 
-def moments_of(cdf: Callable[[float], float], ends: list[float]) -> tuple[float, float]:
-    """Return mean and variance of a non-negative law by integrating its tail, cut at `ends`."""
-    first = second = 0.0
-    for low, high in pairwise(ends):
-        first += quad(lambda t: 1 - cdf(t), low, high, limit=200)[0]
-        second += quad(lambda t: 2 * t * (1 - cdf(t)), low, high, limit=200)[0]
-    return first, second - first**2
-
-
 def stays(engaged: bool, satisfaction: float) -> Continuous:
     """A bounce or an engaged stay: a log-normal on its side of the cap."""
     median = WATCH.engaged_median_s if engaged else WATCH.bounce_median_s
@@ -111,17 +100,26 @@ def stays(engaged: bool, satisfaction: float) -> Continuous:
 
 
 def delays() -> Continuous:
-    """The delay of a purchase, by the closed form that the world publishes as its truth."""
+    """The delay of a purchase that takes place, by the closed form that the world publishes."""
     law = DelayLaw.of(
         DEFAULT.delay, DEFAULT.visits.hour_weights, intent=0.5, log_price=0.3, left_s=1800.0
     )
     buyer = tuple(float(law.buyers[name][0]) for name in Buyer._fields)
-    ends = [0.0, 60.0, 1800.0, 86_400.0, law.horizon_s]
-    return Continuous(
-        lambda: each(lambda *u: draw_purchase(law.numbers, Buyer(*buyer), *u)[0], *U[:4]),
-        law.cdf,
-        *moments_of(lambda t: float(law.cdf(t)[0]), ends),
-    )
+    # operational time bends the cdf at every full hour: eight Gauss-Legendre nodes in each
+    ends = np.array([0.0, 60.0, 1800.0, *np.arange(3600.0, law.horizon_s + 1.0, 3600.0)])
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    width = np.diff(ends)[:, None] / 2
+    t = (ends[:-1, None] + width * (1 + nodes)).ravel()
+    tail = (1 - law.cdf(t)) * (width * weights).ravel()
+
+    def taken() -> np.ndarray:
+        delay_s, _, lost_to = each(
+            lambda *u: draw_purchase(law.numbers, Buyer(*buyer), *u), *U[:4]
+        ).T
+        return delay_s[lost_to == PAD]
+
+    mean = float(tail.sum())
+    return Continuous(taken, law.cdf, mean, float((2 * t * tail).sum()) - mean**2)
 
 
 def hours() -> Continuous:
