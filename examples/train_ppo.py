@@ -105,7 +105,7 @@ def rewards(agent: PPO | None, sessions: Sessions, each: int = 20) -> np.ndarray
     return found
 
 
-def main(steps: int = 500_000, world: str = "default") -> tuple[Any, Any]:
+def main(steps: int = 200_000, world: str = "default") -> tuple[Any, Any]:
     """Train and compare; return the rewards under random and under trained choice."""
     sessions = Sessions(256, world)
     agent = PPO(RoomPolicy, sessions, 1e-3, 32, 2048, 4, 0.9, seed=0, policy_kwargs={
