@@ -16,7 +16,12 @@ from tests.sim.rankers import Failing, Mortal, Rooted
 from tests.sim.worlds import config, server
 
 DAYS = 2
-FEEDBACK = {"visits__return_gain": 1.0, "drift__watch_pull": 0.05, "turnover__starvation": 1.0}
+FEEDBACK = {
+    "visits__return_gain": 1.0,
+    "drift__watch_pull": 0.05,
+    "drift__preference": "gradual",
+    "turnover__starvation": 1.0,
+}
 """What comes back to people makes a day depend on all shards' days before."""
 
 
