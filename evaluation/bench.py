@@ -25,9 +25,9 @@ from evaluation.bench_figure import (
     Figure,
     run_memory,
 )
-from evaluation.bench_page import Measurement, write
+from evaluation.bench_page import Measurement, show, write
 from evaluation.bench_plan import SCALES, BenchPlan
-from evaluation.bench_scale import LONG_LOGS
+from evaluation.bench_scale import LONG_LOGS, run_scale
 from evaluation.folders import require_writable
 from sim.config import ConfigError
 from sim.processes import one_thread
@@ -78,6 +78,20 @@ class BenchSettings:
         out = Path(given.get("out", usual)).expanduser()
         require_writable(out, "out")
         return cls(out, scale, Path(given.get("study", cls.study)).expanduser())
+
+
+def bench(arguments: list[str]) -> Path:
+    """Measure what `name=value` arguments ask for, show it, and return where the figures are.
+
+    Raises:
+        ConfigError: an argument is not usable.
+        OSError: the disk refuses.
+    """
+    settings = BenchSettings.parse(arguments)
+    if settings.scale in LONG_LOGS:
+        return run_scale(LONG_LOGS[settings.scale], settings.out)
+    show(run_bench(settings), Console())
+    return settings.out
 
 
 def run_bench(settings: BenchSettings) -> Measurement:

@@ -94,8 +94,8 @@ class ScaleRecord:
     memory: list[DayMemory]
 
 
-def run_scale(plan: LongLog, out: Path) -> ScaleRecord:
-    """Measure, write `out/NAME.json` and return the record.
+def run_scale(plan: LongLog, out: Path) -> Path:
+    """Measure, write `out/NAME.json` and return its path.
 
     Raises:
         OSError: the disk refuses.
@@ -113,7 +113,7 @@ def run_scale(plan: LongLog, out: Path) -> ScaleRecord:
         record = _long(plan, world, days, folder / "long", pairs, before)
     path = out / f"{plan.name}.json"
     path.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    return record
+    return path
 
 
 def _pair(plan: LongLog, world: WorldConfig, folder: Path) -> tuple[float, float]:

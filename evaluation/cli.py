@@ -339,19 +339,9 @@ def _dials(rest: list[str]) -> int:
 
 
 def _bench(rest: list[str]) -> int:
-    from rich.console import Console
+    from evaluation.bench import bench
 
-    from evaluation.bench import BenchSettings, run_bench
-    from evaluation.bench_page import show
-    from evaluation.bench_scale import LONG_LOGS, run_scale
-
-    settings = BenchSettings.parse(rest)
-    if settings.scale in LONG_LOGS:
-        run_scale(LONG_LOGS[settings.scale], settings.out)
-        sys.stdout.write(f"{settings.out / settings.scale}.json\n")
-        return 0
-    show(run_bench(settings), Console())
-    sys.stdout.write(f"{settings.out}\n")
+    sys.stdout.write(f"{bench(rest)}\n")
     return 0
 
 

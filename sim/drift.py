@@ -74,11 +74,14 @@ def preference_angle(config: DriftConfig, day: float) -> float:
     return config.preference_angle * share
 
 
-def turned(interest: Array32, angle: float, seed: int, kind: int) -> Array32:
-    """Turn unit vectors [U, K] by `angle` towards directions of the users' own.
+def turned(
+    interest: Array32, ids: NDArray[np.integer], angle: float, seed: int, kind: int
+) -> Array32:
+    """Turn unit vectors [N, K] by `angle` towards directions of the users' own.
 
     Args:
-        interest: unit vectors, one row an id.
+        interest: unit vectors [N, K].
+        ids: whose they are [N].
         angle: radians.
         seed: the world's seed.
         kind: number of the group of targets.
@@ -87,7 +90,7 @@ def turned(interest: Array32, angle: float, seed: int, kind: int) -> Array32:
         return interest
     n, k = interest.shape
     blocks = np.arange((k + 3) // 4)
-    u = uniforms(seed, Purpose.DRIFT, np.arange(n)[:, None], kind, blocks[None, :], _TURN)
+    u = uniforms(seed, Purpose.DRIFT, ids[:, None], kind, blocks[None, :], _TURN)
     other = ndtri(np.moveaxis(u, 0, -1).reshape(n, -1)[:, :k])
     other -= np.einsum("uk,uk->u", other, interest)[:, None] * interest
     other /= np.linalg.norm(other, axis=1, keepdims=True)

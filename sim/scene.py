@@ -115,6 +115,7 @@ class Scene:
         seed: the world's seed.
         fame_drift: how far each streamer's fame has drifted [S].
         interest_shift: what watching added to interests [U, K]; [U, 0] where nothing does.
+        visitors: ids of the users who act, whose interests alone are known; None: everybody's.
     """
 
     config: WorldConfig
@@ -125,6 +126,7 @@ class Scene:
     seed: int
     fame_drift: NDArray[np.float64]
     interest_shift: Array32
+    visitors: NDArray[np.integer] | None = None
 
     @cached_property
     def price_cny(self) -> Array32:
@@ -138,13 +140,16 @@ class Scene:
         """Long-term interests by group of targets, in each scenario's frame [3, M, U, K]."""
         users, drift = self.population.users, self.config.drift
         angle = preference_angle(drift, self.on_air.day)
-        by_group = []
+        who = np.arange(len(users)) if self.visitors is None else self.visitors
+        # a table of zeros costs nothing where it is not written
+        table = np.zeros((len(INTERESTS), len(self.maps), *users.attention.shape), np.float32)
         for kind, name in enumerate(INTERESTS):
-            now = turned(getattr(users, name), angle, self.seed, kind)
+            now = turned(getattr(users, name)[who], who, angle, self.seed, kind)
             if self.interest_shift.shape[1]:
-                now = unit(now + self.interest_shift)
-            by_group.append(np.stack([_turned(now, turn) for turn in self.maps]))
-        return np.stack(by_group)
+                now = unit(now + self.interest_shift[who])
+            for scenario, turn in enumerate(self.maps):
+                table[kind, scenario, who] = _turned(now, turn)
+        return table
 
     @cached_property
     def _blocks(self) -> tuple[Block, Block, Block, Block]:

@@ -9,7 +9,7 @@ news and the sums with each tick, and hands back its rows and its own sums.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +23,13 @@ from sim.memory import Memory, crowd_of, entries_of
 from sim.outcome import TickOutcome, settle
 from sim.ranker import Ranker
 from sim.relations import Relations
+from sim.scene import Scene
 from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
 from sim.session import SHOWN, Step, Walk, begin_visits
 from sim.swipe import enter_rooms, watch_rooms
 
 if TYPE_CHECKING:
-    from sim.world import World
+    from sim.world import Day, World
 
 _ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
 """Scenarios into which a session comes through a room or product."""
@@ -58,6 +59,8 @@ class Part:
     outcome: TickOutcome
     entries: NDArray[np.float64]
     """Stays that began in each streamer's room [S]; whole numbers, so their sum has no order."""
+    visitors: NDArray[np.int32]
+    """Users whose sessions began, with repeats."""
     relations: Relations | None
     """Bonds of the shard's users after the last tick of a day, None before."""
 
@@ -94,6 +97,7 @@ class Hand:
         self.n_shards = n_shards
         self.relations = list(relations)
         self.chunks = chunks
+        self._today: tuple[Day, Scene] | None = None
 
     def run(self, order: Order) -> list[Part]:
         """Step one tick; return what each shard did."""
@@ -106,31 +110,50 @@ class Hand:
             self.ranker.observe(order.known, order.bought, now_s)
         came = day.sessions.take(slice(day.bounds[order.tick], day.bounds[order.tick + 1]))
         owner = shard_of(came.user_id, self.n_shards)
+        scene = self._scene(day)
         crowd = crowd_of(order.audience, day.scene.on_air.streamer_id)
         return [
             self._step(
-                number, came if self.n_shards == 1 else came.take(owner == shard), order, crowd
+                number,
+                came if self.n_shards == 1 else came.take(owner == shard),
+                order,
+                scene,
+                crowd,
             )
             for number, shard in enumerate(self.shards)
         ]
 
+    def _scene(self, day: Day) -> Scene:
+        """Return the scene of a day with only those users of these shards who come."""
+        if self._today is None or self._today[0] is not day:
+            came = np.unique(day.sessions.user_id)
+            own = np.isin(shard_of(came, self.n_shards), self.shards)
+            self._today = day, replace(day.scene, visitors=came[own])
+        return self._today[1]
+
     def _step(
-        self, number: int, sessions: Sessions, order: Order, crowd: NDArray[np.float64]
+        self,
+        number: int,
+        sessions: Sessions,
+        order: Order,
+        scene: Scene,
+        crowd: NDArray[np.float64],
     ) -> Part:
         """Run the sessions of one shard, each to its end, and what follows from each stay."""
         day, seed = self.world.day(order.day), self.world.seed
         outcome = TickOutcome.empty()
         shown: list[Block] = []
         if len(sessions):
-            stage = day.scene.stage(day.laws, self.relations[number], crowd)
-            walk = Walk(day.scene, stage, day.catalogue, self.ranker, seed)
+            stage = scene.stage(day.laws, self.relations[number], crowd)
+            walk = Walk(scene, stage, day.catalogue, self.ranker, seed)
             shown = _run_sessions(walk, sessions, self.chunks)
         if shown:
-            outcome = settle(day.scene, stage, sessions, _stack(shown), seed)
+            outcome = settle(scene, stage, sessions, _stack(shown), seed)
             self.relations[number] = _bond(self.relations[number], outcome.impressions)
         entries = entries_of(outcome.impressions, len(order.audience))
         ends = order.tick + 1 == self.world.config.ticks_per_day
-        return Part(outcome, entries, self.relations[number] if ends else None)
+        bonds = self.relations[number] if ends else None
+        return Part(outcome, entries, sessions.user_id, bonds)
 
 
 def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Block]:

@@ -210,11 +210,13 @@ class World:
         memory, refunds = self.state.memory, self.state.refunds
         done: list[TickOutcome] = []
         stays: list[Stays] = []
+        visitors: list[NDArray[np.int32]] = []
         reported, bonds = [bought], [self.state.relations]
         for tick in range(n_ticks):
             # 1. the sessions of this tick run, shard by shard, each to its end
             parts = crew.parts()
             memory = replace(memory, audience=np.sum([part.entries for part in parts], axis=0))
+            visitors += [part.visitors.copy() for part in parts]
             bonds = [part.relations for part in parts if part.relations is not None]
             ends = tick + 1 == n_ticks
             if not ends and not backlog.observed:  # shards need nothing else of us
@@ -235,7 +237,7 @@ class World:
         # still news to the ranker at the next day's first tick
         today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
         memory = memory.after_day(
-            self.config, self.population, day, common.sessions.user_id, Stays.concat(stays),
+            self.config, self.population, day, np.concatenate(visitors), Stays.concat(stays),
             self.intercepts.contentment, today,
         )  # fmt: skip
         self.state = State(

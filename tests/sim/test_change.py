@@ -118,12 +118,12 @@ def test_preferences_turn_by_their_kind(kind, shares):
     rng = np.random.default_rng(0)
     interest = rng.normal(size=(50, 16))
     interest = (interest / np.linalg.norm(interest, axis=1, keepdims=True)).astype(np.float32)
-    now = turned(interest, 0.7, 5, 0)
+    now = turned(interest, np.arange(len(interest)), 0.7, 5, 0)
     np.testing.assert_allclose(np.linalg.norm(now, axis=1), 1.0, atol=1e-5)
     np.testing.assert_allclose((now * interest).sum(axis=1), math.cos(0.7), atol=1e-5)
     new = now - math.cos(0.7) * interest
     assert abs(np.corrcoef(new[0], new[1])[0, 1]) < 0.9
-    np.testing.assert_array_equal(now[:20], turned(interest[:20], 0.7, 5, 0))
+    np.testing.assert_array_equal(now[:20], turned(interest[:20], np.arange(20), 0.7, 5, 0))
 
 
 def test_watching_moves_interests_and_poverty_drives_streamers_away():

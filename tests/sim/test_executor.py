@@ -25,7 +25,7 @@ def assert_same_days(a, b):
 @pytest.mark.parametrize(("n_shards", "chunks"), [(2, 1), (5, 1), (5, 3)])
 def test_shards_do_not_matter(policy, n_shards, chunks):
     """Days and the state after them hold the same bytes for any number of shards."""
-    whole, parts = World(config(), 3), World(config(), 3)
+    whole, parts = (World(config(visits__return_gain=1.0), 3) for _ in range(2))
     expected = run(whole, policy, 2)
     found = run(parts, policy, 2, chunks=chunks, executor=SerialExecutor(n_shards))
     assert_same_days(expected, found)

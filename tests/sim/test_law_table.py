@@ -122,6 +122,11 @@ def delays() -> Continuous:
     return Continuous(taken, law.cdf, mean, float((2 * t * tail).sum()) - mean**2)
 
 
+def turned_axes() -> np.ndarray:
+    """Return six axes after their own turns of 0.7 radians."""
+    return turned(np.eye(6, dtype=np.float32), np.arange(6), 0.7, 31, 0)
+
+
 def hours() -> Continuous:
     """The hour of a start: constant within each of 24 hours."""
     weights = np.array(DEFAULT.visits.hour_weights, float)
@@ -553,11 +558,11 @@ LIMITS: dict[str, tuple[Callable[[], Any], Any]] = {
         [0.0, 1.0, 0.0],
     ),
     "interests turn by the angle": (
-        lambda: (turned(np.eye(6, dtype=np.float32), 0.7, 31, 0) * np.eye(6)).sum(axis=1),
+        lambda: (turned_axes() * np.eye(6)).sum(axis=1),
         [np.cos(0.7)] * 6,
     ),
     "and stay unit vectors": (
-        lambda: np.linalg.norm(turned(np.eye(6, dtype=np.float32), 0.7, 31, 0), axis=1), [1.0] * 6,
+        lambda: np.linalg.norm(turned_axes(), axis=1), [1.0] * 6,
     ),
     "no sale, a day like any other": (
         lambda: list(vars(Today.of(DEFAULT.calendar, 3)).values())[:6],

@@ -16,11 +16,19 @@ from tests.sim.rankers import Failing, Mortal, Rooted
 from tests.sim.worlds import config, server
 
 DAYS = 2
+FEEDBACK = {
+    "visits__return_gain": 1.0,
+    "drift__watch_pull": 0.05,
+    "drift__preference": "gradual",
+    "turnover__starvation": 1.0,
+}
+"""What comes back to people makes a day depend on all shards' days before."""
 
 
 def write(folder, ranker, executor, **options):
     """Write a log and return {name: bytes}."""
-    simulate(config(), 3, ranker, DAYS, folder, ranker_name="r", executor=executor, **options)
+    world = config(**FEEDBACK)
+    simulate(world, 3, ranker, DAYS, folder, ranker_name="r", executor=executor, **options)
     return {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*"))
