@@ -11,12 +11,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, poisson
+from scipy.stats import chi2, kstest, poisson
 
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.oracle import Oracle
 from policies.rank import Exploration, Server
+from sim.delay_law import logged_delays
 from sim.log import Log
 from sim.schema import DAY_S, PAD, SCENARIOS, TARGETS, Impressions
 from sim.truth import TruthRows
@@ -112,8 +113,22 @@ def test_a_purchase_given_a_bag_click_has_its_own_truth():
     truth = TruthRows.concat([truth for _, truth in parts]).take(bags)
     p, y = truth.p_purchase_given_bag.astype(float), truth.will_purchase.astype(float)
     gap, error, _ = departures(p, y, tenths(p))
-    assert len(gap) == 10
-    assert chi2.sf(((gap / error) ** 2).sum(), 10) > 1e-5
+    assert len(gap) >= 8
+    assert chi2.sf(((gap / error) ** 2).sum(), len(gap)) > 1e-5
+
+
+def test_delays_of_purchases_follow_the_law_of_their_row():
+    """F(delay) by each row's own published law is uniform, over all buyers of all rankers."""
+    found = []
+    for logger in LOGGERS:
+        shown, truth = logged(logger)
+        rows = np.flatnonzero(truth.will_purchase & (truth.purchase_delay_s > 1.0))
+        own, seen = truth.take(rows), shown.take(rows)
+        default = config("default")
+        law = logged_delays(default.delay, default.visits.hour_weights, seen, own)
+        found.append(law.cdf(own.purchase_delay_s.astype(float)))
+    assert sum(map(len, found)) > 1000
+    assert kstest(np.concatenate(found), "uniform").pvalue > 1e-4
 
 
 @dataclass
