@@ -110,6 +110,127 @@ def share_of_tab(seen: Observed) -> Estimate:
     return ratio(cluster_sums(tab, user, seen.n_users), cluster_sums(None, user, seen.n_users))
 
 
+def highlights_draw(seen: Observed) -> Estimate:
+    """How much more the clicked list rooms are at a highlight than those shown."""
+    slot, streamers = 600.0, len(seen.world.population.streamers)
+    moment: dict[int, float] = {}
+    for record in seen.records:
+        on_air = record.on_air
+        keys = on_air.slot.astype(np.int64) * streamers + on_air.streamer_id
+        moment.update(zip(keys.tolist(), on_air.highlight.tolist(), strict=True))
+    shown = seen.shown
+    key = (shown.time_s // slot).astype(np.int64) * streamers + shown.streamer_id
+    height = np.array([moment.get(k, 0.0) for k in key.tolist()])
+    return contrast(seen, height, _listed(seen) & shown.click, _listed(seen))
+
+
+def visitors(seen: Observed) -> Estimate:
+    """Share of the users of the first day who come on the last one."""
+    there = (seen.world.population.users.joined_day == 0).astype(np.float64)
+    last = seen.sessions.start_s >= seen.records[-1].day * 86_400.0
+    came = cluster_sums(None, seen.sessions.user_id[last], seen.n_users) > 0
+    return ratio(came * there, there)
+
+
+def content_returns(seen: Observed) -> Estimate:
+    """How much more of those come on the last day who stayed long on the days before."""
+    shown = seen.shown
+    before = (shown.session_start_s < seen.records[-1].day * 86_400.0) & _entered(seen)
+    user = shown.user_id[before]
+    stays = cluster_sums(None, user, seen.n_users)
+    long = cluster_sums(shown.watch_s[before] >= LONG_S, user, seen.n_users)
+    share = np.divide(long, stays, out=np.zeros_like(long), where=stays > 0)
+    met = stays > 0
+    content = met & (share > np.median(share[met]))
+    last = seen.sessions.start_s >= seen.records[-1].day * 86_400.0
+    came = (cluster_sums(None, seen.sessions.user_id[last], seen.n_users) > 0).astype(np.float64)
+    others = met & ~content
+    return difference(ratio(came * content, content * 1.0), ratio(came * others, others * 1.0))
+
+
+def crowds_draw(seen: Observed) -> Estimate:
+    """How much larger the last tick's audience of clicked list rooms is than of those shown."""
+    log = _log_audience(seen)
+    listed = _listed(seen)
+    return contrast(seen, log, listed & seen.shown.click, listed)
+
+
+def crowds_mute(seen: Observed) -> Estimate:
+    """How much larger the last tick's audience is where a stay is liked than where it is not."""
+    log, entered, like = _log_audience(seen), _entered(seen), seen.shown.like
+    return contrast(seen, log, entered & like, entered & ~like)
+
+
+def _log_audience(seen: Observed) -> NDArray[np.float64]:
+    """Return log(1 + stays in the room's last tick) of each impression [N]."""
+    shown, n = seen.shown, len(seen.world.population.streamers)
+    tick = (shown.session_start_s // seen.world.config.tick_s).astype(np.int64)
+    audience = cluster_sums(
+        None, (tick * n + shown.streamer_id)[_entered(seen)], (tick.max() + 1) * n
+    )
+    before = (tick - 1) * n + shown.streamer_id
+    return np.asarray(np.log1p(np.where(tick > 0, audience[np.maximum(before, 0)], 0.0)))
+
+
+def fame_moves(seen: Observed) -> Estimate:
+    """Mean absolute drift of the fame of streamers between the first and the last day."""
+    drift = seen.world.fame_drift
+    first, last = drift.at(0).copy(), drift.at(seen.records[-1].day).copy()
+    return mean(np.abs(last - first))
+
+
+def watched_pulls(seen: Observed) -> Estimate:
+    """How far users' interests have moved towards what they watched."""
+    shift = seen.world.state.memory.interest_shift
+    moved = np.sqrt((shift.astype(np.float64) ** 2).sum(axis=1))
+    return mean(moved if shift.shape[1] else np.zeros(seen.n_users))
+
+
+def carts_bought(seen: Observed) -> Estimate:
+    """Share of carts that end in a purchase, sooner or later."""
+    return rate(seen, seen.truth.will_purchase, seen.shown.cart)
+
+
+def paid_of_price(seen: Observed) -> Estimate:
+    """What is asked today as a share of the catalogue's price."""
+    price = seen.world.population.products.price_cny[seen.shown.product_id]
+    everything = np.ones(len(seen.shown), np.bool_)
+    return rate(seen, seen.truth.amount_cny / price, everything)
+
+
+def feed_users(seen: Observed) -> Estimate:
+    """Share of visitors who come to the feed."""
+    user, feed = seen.sessions.user_id, seen.sessions.scenario == SCENARIOS.index("feed")
+    came = cluster_sums(None, user, seen.n_users) > 0
+    there = cluster_sums(feed, user, seen.n_users) > 0
+    return ratio(there * 1.0, came * 1.0)
+
+
+def id_tells_age(seen: Observed) -> Estimate:
+    """Rank correlation of streamers' ids with the day on which they arrive."""
+    joined = seen.world.population.streamers.joined_day
+    born = joined != UNBORN
+    ids = np.flatnonzero(born).astype(np.float64)
+    late = (joined[born] > 0).astype(np.float64)
+    ranks = np.argsort(np.argsort(ids)) / len(ids) - 0.5
+    product = np.full(len(joined), np.nan)
+    product[born] = (late - late.mean()) * ranks / max(late.std() * ranks.std(), 1e-12)
+    return mean(product)
+
+
+def poor_leave(seen: Observed) -> Estimate:
+    """How many more of the streamers who sold nothing are about to leave than of the others."""
+    streamers, memory = seen.world.population.streamers, seen.world.state.memory
+    there = streamers.joined_day == 0
+    starves = seen.world.config.turnover.starvation > 0
+    left = memory.left_day if starves else streamers.left_day
+    gone = (left < seen.records[-1].day + 3).astype(np.float64)  # notice is two days
+    bought = [record.purchases.streamer_id for record in seen.records]
+    rich = cluster_sums(None, np.concatenate(bought), len(there)) > 0
+    poor, others = ((there & rows).astype(np.float64) for rows in (~rich, rich))
+    return difference(ratio(gone * poor, poor), ratio(gone * others, others))
+
+
 def newcomers(seen: Observed) -> Estimate:
     """Share of the streamers on air on the last day who were not there on the first."""
     on_air = np.unique(seen.records[-1].on_air.streamer_id)
@@ -223,6 +344,18 @@ MEASURES: Mapping[str, Callable[[Observed], Estimate]] = {
     "bought within the hour, eager less others": eager_is_fast,
     "share of sessions in the tab": share_of_tab,
     "uninterested entries": uninterested,
+    "clicked rooms at a highlight less shown": highlights_draw,
+    "audience of clicked rooms less shown": crowds_draw,
+    "audience of liked stays less others": crowds_mute,
+    "visitors on the last day": visitors,
+    "visitors, content less others": content_returns,
+    "drift of fame": fame_moves,
+    "interests moved by watching": watched_pulls,
+    "carts that are bought": carts_bought,
+    "price asked of price listed": paid_of_price,
+    "visitors who come to the feed": feed_users,
+    "correlation of id and arrival": id_tells_age,
+    "leaving, who sold nothing less others": poor_leave,
     "newcomers on air": newcomers,
     "size of the catalogue": catalogue_size,
     "agreement of attention and commerce": interests_agree,
