@@ -6,6 +6,7 @@ changes it only where users are made to remember how satisfied they were (`retur
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +68,13 @@ def sessions_of_day(
     """
     present = np.flatnonzero((users.joined_day <= day) & (users.left_day > day))
     u = uniforms(seed, Purpose.ARRIVAL, present, day, 0, 0)
+    volume = config.delay.drift.volume_per_day * day
     hazard = hazard_of_visit(
         config.visits,
         users.activity[present].astype(np.float64),
         day - last_visit_day[present],
         satisfaction[present].astype(np.float64),
-        Today.of(config.calendar, day).traffic,
+        Today.of(config.calendar, day).traffic * math.exp(volume),
     )
     # users join by visiting
     visits = (u[0] < -np.expm1(-hazard)) | ((users.joined_day[present] == day) & (day > 0))

@@ -132,9 +132,7 @@ class PairTruth:
     quantile and components; meaningless where the room is not on air."""
 
 
-def truth_of(
-    config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day: int
-) -> PairTruth:
+def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day: int) -> PairTruth:
     """Return what is true of pairs of one day.
 
     Args:

@@ -18,8 +18,9 @@ from sim.drift import FameDrift
 from sim.executor import Crew, Executor, SerialExecutor, merged_outcome, merged_relations
 from sim.intercepts import solve
 from sim.kernel import numbers
-from sim.memory import Memory, Stays
+from sim.memory import Memory, Stays, crowd_of
 from sim.outcome import E, TickOutcome, by_report
+from sim.pairs import Pairs, PairTruth, truth_of
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
 from sim.relations import Relations
@@ -177,6 +178,19 @@ class World:
             self.config, self.population.users, day, self.seed, memory.last_visit_day,
             memory.satisfaction,
         )  # fmt: skip
+
+    def truth(self, pairs: Pairs) -> PairTruth:
+        """Return what is true of users and rooms on the day of the state, as that day begins.
+
+        Bonds and audiences are those of the state; run the world to ask about a later day.
+
+        Raises:
+            ConfigError: an id does not exist, or a moment is not of the day.
+        """
+        common, state = self.day(self.state.day), self.state
+        crowd = crowd_of(state.memory.audience, common.scene.on_air.streamer_id)
+        stage = common.scene.stage(common.laws, state.relations, crowd)
+        return truth_of(self.config, common.scene, stage, pairs, state.day)
 
     def day(self, day: int) -> Day:
         """Return what all shards of a day have in common; the last one asked for is kept."""
