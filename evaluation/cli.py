@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.manual import (
+from evaluation.usage import (
     BENCH_HELP,
     CHECK_HELP,
     DIALS_HELP,

@@ -29,6 +29,7 @@ from policies import registry
 from sim.config import ConfigError
 
 PREFIX = "policy="
+WORLD = "world="
 NAMING = ("control=", "logging.policy=")
 """Other arguments whose value is the name of one policy."""
 
@@ -51,7 +52,7 @@ def with_policies(arguments: Sequence[str], swept: bool) -> list[str]:
 
     Returns:
         The arguments with `module:Class` replaced by the name under which it was added, and names
-        that Hydra would take for a number in quotes.
+        that Hydra would take for a number or for nothing, such as the world `null`, in quotes.
 
     Raises:
         ConfigError: a class does not import, or a policy stands twice in one study.
@@ -62,7 +63,7 @@ def with_policies(arguments: Sequence[str], swept: bool) -> list[str]:
 def _with_policies(text: str, swept: bool) -> str:
     key, equals, value = text.partition("=")
     key += equals
-    if key not in (PREFIX, *NAMING):
+    if key not in (PREFIX, WORLD, *NAMING):
         return text
     chosen = re.sub(r"[^\s,\[\]()]+:[^\s,\[\]()]+", lambda found: registry.add(found[0]), value)
     if not re.search(r"[('\"$]", chosen):

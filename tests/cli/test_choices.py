@@ -232,3 +232,12 @@ def test_only_policy_is_rewritten() -> None:
         "policy=a,b", "seed=0,1", "-m"
     ]  # fmt: skip
     assert with_policies(["policy=a,b", "ks=[1,2]"], swept=False) == ["policy=[a,b]", "ks=[1,2]"]
+
+
+def test_the_null_world_is_a_name_and_not_nothing(run, tmp_path) -> None:
+    code, _, complaint = run(
+        "simulate", "world=null", "days=1", "world.population.n_users=50",
+        "world.population.n_streamers=40", f"out={tmp_path}/log",
+    )  # fmt: skip
+    assert code == 0, complaint
+    assert (tmp_path / "log").is_dir()

@@ -32,7 +32,7 @@ def test_help_of_every_verb(run, tmp_path, verb) -> None:
 def test_help_of_study_lists_options(run) -> None:
     _, printed, _ = run("study", "--help")
     for name in (
-        "world: bait, default, delayed_heavy, double11, large, new_scenario, null",
+        "world: bait, default, delayed_heavy",
         "experiment: ",
         "deploy_days: 1",
         "seed: 0",

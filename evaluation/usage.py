@@ -1,4 +1,7 @@
-"""What each verb of the command prints on --help."""
+"""What the command says about itself: the verbs and their options.
+
+Hydra writes the help of its applications.
+"""
 
 HELP = """\
 swipelab VERB [options]
