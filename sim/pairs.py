@@ -32,7 +32,7 @@ from sim.scene import (
     moment_at,
     remaining_s_of,
 )
-from sim.schedule import SLOT_S, SLOTS_PER_DAY, SPILL_SLOTS
+from sim.schedule import SLOT_S, SLOTS_PER_DAY, SPILL_SLOTS, DaySupply
 from sim.schema import DAY_S, DETAIL, PAD, SCENARIOS, SWIPE, TARGETS
 from sim.truth import N_TARGETS, target_chances
 from sim.watch import expected_watch_s, stay_classes
@@ -55,7 +55,8 @@ class Pairs(Columns):
     time_s: Array
     """When the room is looked at."""
     refer_id: NDArray[np.int64]
-    """Streamer watched before (swipe) or whose product led here (detail page); PAD for none."""
+    """Streamer watched before (swipe) or whose product led here (detail page), as last on air;
+    PAD for none."""
     mood: Array
     """Of the session, logits."""
     deadline_s: Array
@@ -95,14 +96,14 @@ class Pairs(Columns):
 
 @dataclass(frozen=True)
 class PairTruth:
-    """What is true of pairs, arrays [N]; NaN where the room is not on air or the refer is not.
+    """What is true of pairs, arrays [N]; NaN where the room is not on air.
 
     Unless it says otherwise, a probability is that of the target once the card or room is looked
     at, before anything else happened.
     """
 
     on_air: NDArray[np.bool_]
-    """The scenario shows the room at that moment, and the refer, if there is one, is on air."""
+    """The scenario shows the room at that moment, and the refer, if any, was live on the day."""
     probability: Mapping[str, Array]
     """{target: P(target)} by TARGETS; of `watch` the expected min(watch_s, WATCH_CAP_S) over it.
     That of a purchase is ultimate: however late, net of what competing events prevent."""
@@ -148,15 +149,8 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
     on_air, n = scene.on_air, len(pairs)
     _require_known(pairs, scene, day)
     slot = (pairs.time_s // SLOT_S).astype(np.int64) - day * SLOTS_PER_DAY
-    column_of = on_air.supply.column_of
-    airing = np.full(n, PAD, np.int64)
-    refer = np.full(n, PAD, np.int64)
-    for place in range(len(SCENARIOS)):
-        row = place * _ROWS + slot
-        here = pairs.scenario == place
-        airing[here] = _airings(on_air.cell, column_of, row[here], pairs.streamer_id[here])
-        found = _airings(on_air.cell, column_of, row, pairs.refer_id)
-        refer = np.where(refer == PAD, found, refer)
+    airing = _airings(on_air, pairs.scenario * _ROWS + slot, pairs.streamer_id)
+    refer = _last_airings(on_air, slot + day * SLOTS_PER_DAY, pairs.refer_id)
     there = (airing != PAD) & ((pairs.refer_id == PAD) | (refer != PAD))
     facts, chances = np.full((_N_FACTS, n), np.nan), np.full((N_TARGETS, n), np.nan)
     rows = np.flatnonzero(there)
@@ -216,15 +210,25 @@ def _require_known(pairs: Pairs, scene: Scene, day: int) -> None:
 
 
 def _airings(
-    cell: NDArray[np.int64],
-    column_of: NDArray[np.int32],
-    row: NDArray[np.int64],
-    streamer_id: NDArray[np.int64],
+    on_air: DaySupply, row: NDArray[np.int64], streamer_id: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the airing of each streamer [N] in its row of the candidate table, PAD if none."""
+    cell, column_of = on_air.cell, on_air.supply.column_of
     known = (streamer_id >= 0) & (streamer_id < column_of.shape[1])
     column = np.where(known, column_of[row, np.where(known, streamer_id, 0)], PAD)
     return np.where(column != PAD, cell[row, np.maximum(column, 0)], PAD)
+
+
+def _last_airings(
+    on_air: DaySupply, slot: NDArray[np.int64], streamer_id: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return each streamer's [N] last airing up to a slot [N], PAD if it had none on the day."""
+    key = (on_air.streamer_id.astype(np.int64) << 32) + on_air.slot
+    order = np.argsort(key)
+    at = np.searchsorted(key[order], (streamer_id << 32) + slot, side="right") - 1
+    found = order[np.maximum(at, 0)]
+    there = (at >= 0) & (on_air.streamer_id[found] == streamer_id)
+    return np.where(there, found, PAD)
 
 
 @kernel

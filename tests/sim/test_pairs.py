@@ -26,8 +26,9 @@ def day():
     # bonds and audiences of the day's begin hold in its first tick
     rows = (shown.session_start_s < DAY_S + before.config.tick_s) & (shown.position == 0)
     rows &= shown.step == 0
-    # a page offers what is on air when it is asked for, also if its first card is read a slot later
-    rows &= (shown.time_s + before.config.session.glance_s) // SLOT_S == shown.time_s // SLOT_S
+    # content changes by slot: what was asked for, entered and read within one
+    read_s = shown.time_s + before.config.session.glance_s
+    rows &= read_s // SLOT_S == shown.session_start_s // SLOT_S
     return before, shown.take(rows), record.truth.take(rows)
 
 
