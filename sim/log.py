@@ -18,6 +18,7 @@ from sim.schema import (
     EFFECTIVE_VIEW_S,
     SCENARIOS,
     Catalogue,
+    Follows,
     Impressions,
     Purchases,
     Refunds,
@@ -28,7 +29,7 @@ from sim.tick import Tick
 from sim.truth import TruthRows
 
 D = TypeVar("D", Impressions, TruthRows)
-E = TypeVar("E", Purchases, Refunds)
+E = TypeVar("E", Purchases, Refunds, Follows)
 
 MANIFEST = "manifest.json"
 VERSION = 3
@@ -129,6 +130,15 @@ class Log:
     def refunds(self) -> Refunds:
         """Return all refunds that were reported, in the order of their reports."""
         return self._reported("refunds", Refunds)
+
+    def follows(self) -> Follows:
+        """Return all follows that were known, by their moment; those from before come first.
+
+        With `impressions()` (views, product clicks), `purchases()` and the catalogue's products of
+        streamers, they are the histories from which relations of higher order can be derived.
+        """
+        known = self._reported("follows", Follows)
+        return known.take(np.argsort(known.known_s, kind="stable"))
 
     def catalogue(self) -> Catalogue:
         """Return the observed features of everyone who had appeared by `as_of_s`."""

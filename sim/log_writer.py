@@ -205,6 +205,7 @@ class LogWriter:
             yield f"truth/impressions/{part}", to_parquet(to_table(record.truth, rows=rows))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
+        yield f"follows/{day}/part-0.parquet", to_parquet(to_table(record.follows))
         yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
         for entity, table in entity_tables(record.catalogue, record.day).items():
             yield f"{entity}/{day}/part-0.parquet", to_parquet(table)

@@ -61,6 +61,11 @@ class Relations:
         """Return the pairs where `rows` [E] is True."""
         return Relations(self.key[rows], self.views[rows], self.follows[rows])
 
+    def followed(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return (user, streamer) of every follow, [N] each, by user and streamer."""
+        key = self.key[self.follows]
+        return (key // _USER).astype(np.int32), (key % _USER).astype(np.int32)
+
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
         start = np.searchsorted(self.key, np.arange(n_users + 1) * _USER)

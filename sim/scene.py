@@ -146,7 +146,9 @@ class Scene:
         for kind, name in enumerate(INTERESTS):
             now = turned(getattr(users, name)[who], who, angle, self.seed, kind)
             if self.interest_shift.shape[1]:
-                now = unit(now + self.interest_shift[who])
+                shift = self.interest_shift[who]
+                # who watched nothing keeps his interests to the bit
+                now = np.where(shift.any(axis=1)[:, None], unit(now + shift), now)
             for scenario, turn in enumerate(self.maps):
                 table[kind, scenario, who] = _turned(now, turn)
         return table

@@ -158,6 +158,16 @@ class Refunds(Columns):
 
 
 @dataclass(frozen=True)
+class Follows(Columns):
+    """One row per follow, arrays [N]; those from before the world began come first, at time 0."""
+
+    known_s: NDArray[np.float64]
+    """Moment at which the platform knows of it: the end of the stay."""
+    user_id: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Catalogue(Columns):
     """Observed entity features as a platform holds them; row i describes the entity with id i.
 

@@ -16,10 +16,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim import arrow
-from sim.schema import ENTRIES, SCENARIOS, UNBORN, Catalogue, Impressions, Purchases, Refunds
+from sim.schema import (
+    ENTRIES,
+    SCENARIOS,
+    UNBORN,
+    Catalogue,
+    Follows,
+    Impressions,
+    Purchases,
+    Refunds,
+)
 from sim.truth import TruthRows
 
-R = TypeVar("R", Impressions, Purchases, Refunds, TruthRows)
+R = TypeVar("R", Impressions, Purchases, Refunds, Follows, TruthRows)
 
 WORDS = {"scenario": SCENARIOS, "entry": ENTRIES}
 """Columns whose int8 codes are written as words."""
@@ -58,7 +67,7 @@ CATALOGUE_PARTS = {"users": "user_", "streamers": "streamer_", "products": "prod
 
 
 def to_table(
-    record: Impressions | Purchases | Refunds | TruthRows,
+    record: Impressions | Purchases | Refunds | Follows | TruthRows,
     drop: tuple[str, ...] = (),
     rows: NDArray[np.integer] | None = None,
 ) -> pa.Table:

@@ -28,7 +28,7 @@ from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
 from sim.schedule import DaySupply, day_supply
-from sim.schema import DAY_S, Catalogue, Impressions, Purchases, Refunds
+from sim.schema import DAY_S, Catalogue, Follows, Impressions, Purchases, Refunds
 from sim.shard import Order
 from sim.state import State
 from sim.truth import TruthRows
@@ -48,6 +48,8 @@ class DayRecord:
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds
     """Refunds that became known on this day."""
+    follows: Follows
+    """Follows of the day's sessions; of day 0 also those from before."""
     on_air: DaySupply
     catalogue: Catalogue
 
@@ -221,6 +223,7 @@ class World:
         """
         day, start_s = self.state.day, self.state.day * DAY_S
         common, n_ticks = self.day(day), self.config.ticks_per_day
+        before = self.state.relations if day == 0 else Relations.empty()
         memory, refunds = self.state.memory, self.state.refunds
         done: list[TickOutcome] = []
         stays: list[Stays] = []
@@ -266,6 +269,7 @@ class World:
             truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
             purchases=today,
             refunds=_of_day(refunds, day),
+            follows=_follows(before, done),
             on_air=common.scene.on_air,
             catalogue=common.catalogue,
         )
@@ -300,6 +304,18 @@ class World:
         streamer = streamers[pick(weight, u[1][chosen])]
         n = len(user)
         return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
+
+
+def _follows(before: Relations, done: list[TickOutcome]) -> Follows:
+    """Return follows from before the world began, and those of a day's sessions."""
+    user, streamer = before.followed()
+    parts = [Follows(np.zeros(len(user)), user, streamer)]
+    for outcome in done:
+        shown = outcome.impressions
+        rows = np.flatnonzero(shown.follow)
+        rows = rows[np.argsort(shown.known_s[rows], kind="stable")]
+        parts.append(Follows(shown.known_s[rows], shown.user_id[rows], shown.streamer_id[rows]))
+    return Follows.concat(parts)
 
 
 def _of_day(events: E, day: int) -> E:

@@ -219,3 +219,21 @@ def test_an_empty_platform_has_an_empty_log():
     assert len(nothing.impressions()) == len(nothing.purchases()) == 0
     assert list(nothing.ticks()) == []
     assert nothing.catalogue().n_users == 0
+
+
+def test_follows_begin_with_those_from_before_and_end_with_what_is_known(tiny_log):
+    """Initial follow sets are told at once, later ones when their stay is over, none twice."""
+    log = tiny_log
+    follows, shown = log.follows(), log.impressions()
+    before = follows.known_s == 0.0
+    assert before.sum() > 100
+    assert (np.diff(follows.known_s) >= 0).all()
+    later = shown.take(shown.follow)
+    told = set(zip(follows.user_id[~before], follows.streamer_id[~before], strict=True))
+    assert told >= set(zip(later.user_id, later.streamer_id, strict=True))
+    pairs = follows.user_id.astype(np.int64) * 2**32 + follows.streamer_id
+    assert len(np.unique(pairs)) == len(pairs)
+    then = 1.5 * DAY_S
+    assert (log.as_of(then).follows().known_s <= then).all()
+    assert len(log.as_of(then).follows()) == (follows.known_s <= then).sum()
+    assert len(log.as_of(0.0).follows()) == 0
