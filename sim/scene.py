@@ -148,7 +148,7 @@ class Scene:
             if self.interest_shift.shape[1]:
                 shift = self.interest_shift[who]
                 # who watched nothing keeps his interests to the bit
-                now = np.where(shift.any(axis=1)[:, None], unit(now + shift), now)
+                now = np.where(np.any(shift != 0, axis=1, keepdims=True), unit(now + shift), now)
             for scenario, turn in enumerate(self.maps):
                 table[kind, scenario, who] = _turned(now, turn)
         return table

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-PLUG_IN, AGENT = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+TRUTH, PLUG_IN, AGENT = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def plug_in() -> str:
@@ -24,6 +24,13 @@ def test_the_agents_lines_work_when_pasted() -> None:
     names: dict[str, object] = {}
     exec(small, names)
     assert names["rewards"].shape == (8,)
+
+
+def test_the_truth_is_a_call_away() -> None:
+    names: dict[str, object] = {}
+    exec(TRUTH, names)
+    assert names["truth"].value.shape == (5,)
+    assert names["truth"].on_air.any()
 
 
 def test_plug_in_is_short() -> None:
