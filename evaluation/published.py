@@ -1,7 +1,8 @@
 """Published figures of live streaming that generated data are compared with, each with its source.
 
 A figure is a *target* where it can be compared, a *stand-in* where no figure of live commerce is
-public and one of another trade takes its place, and otherwise *not comparable*; the note says why.
+public and one of another trade takes its place, or where the figure depends on the size of the
+platform; and otherwise *not comparable*. The note says why.
 
 Two words are used as follows. An *entry* is the first hop of an impression: a click on a card of
 a list; in the swipe, where every room plays by itself, a stay of ten seconds, as a room that is
@@ -244,10 +245,11 @@ PUBLISHED: tuple[Published, ...] = (
         "known_streamers", "Concentration", "entries to known streamers",
         "share", "share", 0.469, AGENT,
         "Over the last third of the window, with all of it before as the past; the published split "
-        "is by time too, its shares are not known here. KuaiLive's users have 19 entries to shop "
-        "rooms in 21 days and 8,269 such rooms on air; where fewer are on air, chance alone brings "
-        "people back more often.",
-        days=21,
+        "is by time too, its shares are not known here. Bound to the size of the platform: "
+        "KuaiLive's users have 19 entries to shop rooms in 21 days and 8,269 such rooms on air; a "
+        "world of two hundred on air, where all entries of a user fall on them, brings people back "
+        "more often by chance alone. Shown, not judged.",
+        "stand-in", days=21,
     ),
     Published(
         "top_ten", "Concentration", "share of the top ten streamers",
