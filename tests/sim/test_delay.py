@@ -308,7 +308,7 @@ def test_presets_build_and_run(name):
 def test_truth_is_the_share_of_bag_clicks_that_end_in_a_purchase():
     """The net probability given a bag click, over many rows, with strong competing events."""
     delay = {"delay__loss__sold_out_per_day": 0.3, "delay__loss__unfollow_per_day": 0.2}
-    records = run(World(config(**delay), 3), "random", 2)
+    records = run(World(config(**delay), 3), "random", 6)
     p, bought, decided = (
         np.concatenate([get(r)[r.impressions.bag_click] for r in records])
         for get in (
