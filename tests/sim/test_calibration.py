@@ -230,7 +230,7 @@ def weighed(logger):
         "oracle": fresh(Oracle(), kind="softmax", temperature=1.0),
     }
     weigher = Weigher(own, others)
-    list(World(config(population__n_users=1500), 5).run(weigher, 2))
+    list(World(config(population__n_users=1500), 11).run(weigher, 2))
     return weigher
 
 

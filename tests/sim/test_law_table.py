@@ -6,7 +6,7 @@ law, add a row to `CONTINUOUS` or `DISCRETE`, and its ends to `LIMITS`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -406,10 +406,11 @@ def lengths() -> Discrete:
 
 def rooms_a_day() -> Discrete:
     """Rooms of a streamer on a day: two chances."""
-    half = DEFAULT.schedule.rooms_per_day / 2
+    schedule = replace(DEFAULT.schedule, rooms_per_day=1.22)
+    half = schedule.rooms_per_day / 2
 
     def draw() -> np.ndarray:
-        rooms = rooms_of_day(DEFAULT.schedule, *on_stage(), 0, 31)
+        rooms = rooms_of_day(schedule, *on_stage(), 0, 31)
         return np.bincount(rooms.streamer_id, minlength=8000)
 
     return Discrete(draw, np.array([(1 - half) ** 2, 2 * half * (1 - half), half**2]))
