@@ -7,9 +7,8 @@ letter: N episodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +49,16 @@ class Episodes:
         )
 
 
+class Delays(Protocol):
+    """Laws of the delays of N purchases; `sim.delay_law.DelayLaw` is one."""
+
+    def cdf(self, t_s: float) -> NDArray[np.floating]:
+        """Return P(delay <= t_s | the purchase takes place) [N]."""
+
+    def take(self, rows: NDArray[np.bool_]) -> Delays:
+        """Return the laws of some rows (mask [N])."""
+
+
 @dataclass(frozen=True)
 class ConversionTruth:
     """The truth about the same episodes."""
@@ -57,18 +66,22 @@ class ConversionTruth:
     probability: NDArray[np.floating]
     """[N] probability that the episode ever ends in a purchase, however long it takes; competing
     events are in it: a purchase that they prevent never ends an episode."""
-    delay_cdf: Callable[[float], NDArray[np.floating]]
-    """F(W): seconds to P(delay <= W | the purchase takes place), [N] or one number for all; so
-    p F(W) is Aalen-Johansen's cumulative incidence of purchases at W."""
+    delays: Delays
+    """Laws of the delay [N], given that the purchase takes place; p F(W) is Aalen-Johansen's
+    cumulative incidence of purchases at W."""
     horizon_s: float = np.inf
     """No purchase is attributed later than this; infinite where there is no such rule."""
 
-    def rate(self, horizon_s: float, rows: NDArray[np.bool_]) -> float:
-        """Return the mean of p_i F_i(W) over `rows` [N]; F is 1 for an infinite horizon."""
-        if not rows.any():
+    def take(self, rows: NDArray[np.bool_]) -> ConversionTruth:
+        """Return the truth about some episodes (mask [N])."""
+        return replace(self, probability=self.probability[rows], delays=self.delays.take(rows))
+
+    def rate(self, horizon_s: float) -> float:
+        """Return the mean of p_i F_i(W); F is 1 for an infinite horizon, NaN of nothing."""
+        if not len(self.probability):
             return float("nan")
-        share = 1.0 if np.isinf(horizon_s) else self.delay_cdf(horizon_s)
-        return float(np.broadcast_to(self.probability * share, rows.shape)[rows].mean())
+        share = 1.0 if np.isinf(horizon_s) else self.delays.cdf(horizon_s)
+        return float((self.probability * share).mean())
 
 
 def episodes(
@@ -118,4 +131,4 @@ def conversion_truth(
         )
     own, seen = truth.take(opened.row), shown.take(opened.row)
     law = logged_delays(config.delay, config.visits.hour_weights, seen, own)
-    return ConversionTruth(own.p_purchase_given_bag, law.cdf, law.horizon_s)
+    return ConversionTruth(own.p_purchase_given_bag, law, law.horizon_s)

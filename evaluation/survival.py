@@ -113,7 +113,8 @@ def analyse(
         if len(part) == 0:
             found.warnings.append(f"{scenario}: no episodes, so no conversion rate")
             continue
-        readable[scenario] = _analyse_scope(found, subject, scenario, part, truth, rows, horizons)
+        own = None if truth is None else truth.take(rows)
+        readable[scenario] = _analyse_scope(found, subject, scenario, part, own, horizons)
     horizon_s = np.inf if truth is None else truth.horizon_s
     short = {name: end for name, end in readable.items() if 0.0 < end < horizon_s}
     if short and np.isfinite(horizon_s):
@@ -157,7 +158,6 @@ def _analyse_scope(
     scenario: str,
     part: Episodes,
     truth: ConversionTruth | None,
-    rows: NDArray[np.bool_],
     horizons: tuple[tuple[str, float], ...],
 ) -> float:
     """Add rows, warnings and a curve of one scenario; return its last readable time, seconds."""
@@ -198,7 +198,7 @@ def _analyse_scope(
         else:
             add("cvr/cure", replace(nothing, estimate=float(cure[index])), name)
         if truth is not None:
-            exact = replace(nothing, estimate=truth.rate(seconds, rows))
+            exact = replace(nothing, estimate=truth.rate(seconds))
             add("cvr/truth", exact, name, "truth")
     if latest_s > 0.0:
         add("cvr_readable_s", replace(nothing, estimate=latest_s), LATEST)
@@ -207,7 +207,7 @@ def _analyse_scope(
         if doubt.warning:
             found.warnings.append(f"{scenario}: {doubt.warning}")
     if readable_s > 0:
-        found.curves.append(_curve(scenario, part, readable_s, best, truth, rows))
+        found.curves.append(_curve(scenario, part, readable_s, best, truth))
     else:
         text = f"{scenario}: {n} episodes, at least {MIN_AT_RISK} are needed for a curve"
         found.warnings.append(text)
@@ -261,12 +261,11 @@ def _curve(
     readable_s: float,
     best: CureFit | None,
     truth: ConversionTruth | None,
-    rows: NDArray[np.bool_],
 ) -> Curve:
     time_s = np.geomspace(60.0, max(readable_s, 61.0), _GRID)
     km = conversion_curve(part.duration_s, part.purchased, part.user_id, time_s)
     unknown = np.full(_GRID, np.nan)
-    true_rate = unknown if truth is None else np.array([truth.rate(t, rows) for t in time_s])
+    true_rate = unknown if truth is None else np.array([truth.rate(t) for t in time_s])
     waiting = len(part) - np.searchsorted(np.sort(part.duration_s), time_s, side="left")
     cure = best.rate(time_s) if best else unknown
     seen = np.searchsorted(np.sort(part.duration_s[part.purchased]), time_s, side="right")

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,9 +103,19 @@ class DelayLaw:
         _fill_components(self.numbers, self.buyers, out)
         return out
 
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> DelayLaw:
+        """Return the laws of some rows (indices, or mask [N])."""
+        return replace(self, buyers=self.buyers[rows])
+
     def completion(self) -> Array:
         """Return P(the purchase takes place | decided) [N]; the rest sells out or unfollows."""
-        return self.incidence(self.horizon_s)
+        return self._completion
+
+    @cached_property
+    def _completion(self) -> Array:
+        whole = self.incidence(self.horizon_s)
+        whole.flags.writeable = False
+        return whole
 
     def incidence(self, t_s: ArrayLike) -> Array:
         """Return P(bought within t_s | decided to buy) [N]; `t_s` broadcasts against [N]."""

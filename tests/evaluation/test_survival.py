@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ DAY_S = 86400.0
 SUBJECT = Subject("quick", 0, "")
 
 
+@dataclass(frozen=True)
+class Alike:
+    """One law of the delay for all."""
+
+    by: Callable[[float], float]
+
+    def cdf(self, t_s: float) -> NDArray[np.float64]:
+        return np.asarray(self.by(t_s))
+
+    def take(self, rows: NDArray[np.bool_]) -> Alike:
+        return self
+
+
 def waiting(
     seed: int, n: int, rate: float, follow_up_s: float, mean_s: float = 6 * 3600.0
 ) -> tuple[Episodes, ConversionTruth]:
@@ -43,7 +57,7 @@ def waiting(
         np.maximum(np.where(purchased, delay, age), 1.0),
         purchased,
     )
-    return opened, ConversionTruth(np.full(n, rate), lambda t: np.asarray(-np.expm1(-t / mean_s)))
+    return opened, ConversionTruth(np.full(n, rate), Alike(lambda t: -np.expm1(-t / mean_s)))
 
 
 def rows_of(found: Survival, metric: str, scenario: str = "all") -> dict[str, Row]:
@@ -136,10 +150,10 @@ def test_rates_before_the_attribution_horizon_are_never_ultimate() -> None:
         np.maximum(np.where(purchased, delay, age), 1.0), purchased,
     )  # fmt: skip
 
-    def by(t_s: float) -> NDArray[np.float64]:
-        return np.asarray(0.7 * -np.expm1(-t_s / 3600.0) + 0.3 * min(t_s / (30 * DAY_S), 1.0))
+    def by(t_s: float) -> float:
+        return float(0.7 * -np.expm1(-t_s / 3600.0) + 0.3 * min(t_s / (30 * DAY_S), 1.0))
 
-    found = analyse(SUBJECT, opened, ConversionTruth(np.full(n, 0.1), by, 30 * DAY_S))
+    found = analyse(SUBJECT, opened, ConversionTruth(np.full(n, 0.1), Alike(by), 30 * DAY_S))
     km, truth, cure = (rows_of(found, f"cvr/{name}") for name in ("km", "truth", "cure"))
     assert np.isnan([km[ULTIMATE].estimate, km[ULTIMATE].low]).all()
     assert km[LATEST].low < truth[LATEST].estimate < km[LATEST].high
@@ -291,13 +305,11 @@ def test_truth_of_episodes_follows_the_delay_law() -> None:
     tail = replace(world.delay.tail, scale_h=1 / 6)
     world = replace(world, delay=replace(world.delay, tail=tail))
     truth = conversion_truth(TruthRows(**columns), shown, opened, world)
-    all_rows = np.ones(3, dtype=bool)
-    assert truth.rate(np.inf, all_rows) == pytest.approx(0.2)
-    assert truth.rate(600.0, all_rows) == pytest.approx(0.2 * -np.expm1(-1.0), rel=1e-6)
-    assert truth.rate(600.0, np.array([False, True, False])) == pytest.approx(
-        0.2 * -np.expm1(-1.0), rel=1e-6
-    )
-    assert np.isnan(truth.rate(600.0, np.zeros(3, dtype=bool)))
+    assert truth.rate(np.inf) == pytest.approx(0.2)
+    assert truth.rate(600.0) == pytest.approx(0.2 * -np.expm1(-1.0), rel=1e-6)
+    middle = truth.take(np.array([False, True, False]))
+    assert middle.rate(600.0) == pytest.approx(0.2 * -np.expm1(-1.0), rel=1e-6)
+    assert np.isnan(truth.take(np.zeros(3, dtype=bool)).rate(600.0))
     assert truth.horizon_s == 8 * DAY_S
     with pytest.raises(ValueError, match="truth has 2 rows"):
         conversion_truth(TruthRows(**{k: v[:2] for k, v in columns.items()}), shown, opened, world)
