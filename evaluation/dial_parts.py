@@ -62,13 +62,13 @@ class Observed:
     def untouched(self) -> NDArray[np.bool_]:
         """Rows [N] of everyone's first session, if it falls in the first tick.
 
-        Nothing that happened before can reach them, neither bonds nor counters.
+        Nothing that happened before can reach them, neither bonds nor counters. A session counts
+        whether or not it was shown anything.
         """
-        started = self.shown.session_start_s
-        _, first, user = np.unique(self.shown.user_id, return_index=True, return_inverse=True)
-        own = self.shown.session_id == self.shown.session_id[first][user]
-        rows: NDArray[np.bool_] = own & (started < self.world.config.tick_s)
-        return rows
+        came = self.sessions  # in the order of their start
+        _, first = np.unique(came.user_id, return_index=True)
+        rows: NDArray[np.bool_] = np.isin(self.shown.session_id, came.session_id[first])
+        return rows & (self.shown.session_start_s < self.world.config.tick_s)
 
 
 def first_pages(seen: Observed) -> list[NDArray[Any]]:
