@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import ConfigError, WorldConfig
-from sim.kernel import kernel
+from sim.kernel import Block, kernel
 from sim.memory import crowd_of
-from sim.outcome import DRAWN, draw_decisions, draw_outcomes, patrons_of
+from sim.outcome import Acts, acts_of, draw_decisions, patrons_of
+from sim.scene import Stage, inclination_of
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, TARGETS, WATCH_CAP_S, Catalogue
 from sim.session import (
     OFFER,
@@ -26,7 +27,6 @@ from sim.session import (
     session_uniforms,
 )
 from sim.swipe import enter_rooms, watch_rooms
-from sim.truth import N_TARGETS
 from sim.world import World
 
 Slots = NDArray[np.int64]
@@ -116,9 +116,9 @@ class Arena:
         )  # fmt: skip
         shown, goes_on = np.empty(len(slots), SHOWN), np.empty(len(slots), np.bool_)
         watch_rooms(self.stage, on_air.cell, self.visits, step, seed, shown, goes_on)
-        chances, drawn = np.empty((N_TARGETS, len(shown)), np.float32), np.empty(len(shown), DRAWN)
-        draw_outcomes(self.stage, shown, self.patrons, seed, chances, drawn)
-        buys, rows = np.zeros(len(shown), np.bool_), np.flatnonzero(drawn["decides"])
+        acts = np.empty((len(Acts._fields), len(shown)), np.bool_)
+        _draw_acts(self.stage, shown, self.patrons, seed, acts)
+        buys, rows = np.zeros(len(shown), np.bool_), np.flatnonzero(acts[-1])
         decision = draw_decisions(self.stage, shown[rows], self.patrons, seed)
         buys[rows] = decision["lost_to"] == PAD
         watch_s = shown["watch_s"]
@@ -126,11 +126,27 @@ class Arena:
             [
                 watch_s >= EFFECTIVE_VIEW_S,
                 np.minimum(watch_s, WATCH_CAP_S) / WATCH_CAP_S,
-                *(drawn[name] for name in TARGETS[2:-1]),
+                *acts[:-1],
                 buys,
             ]
         )
         return Played(self.weights @ happened, watch_s.copy(), ~goes_on)
+
+
+@kernel
+def _draw_acts(
+    stage: Stage, shown: Block, patrons: Block, seed: int, out: NDArray[np.bool_]
+) -> None:
+    """Draw what the users do after the stays SHOWN [N], by `Acts` [acts, N]."""
+    for i in range(len(shown)):
+        seen = shown[i]
+        patron, streamer_id = patrons[seen.session], stage.airings[seen.airing].streamer_id
+        own = inclination_of(
+            stage, patron.scenario, patron.user_id, patron.mood, seen.airing, seen.follows
+        )
+        acts = acts_of(stage.laws, seen, patron, streamer_id, own, seed)
+        for j in range(len(acts)):
+            out[j, i] = acts[j]
 
 
 @kernel

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.kernel import Block, kernel
-from sim.response import p_click
 from sim.scene import Stage
 from sim.schema import EFFECTIVE_VIEW_S, PAD
 from sim.session import (
@@ -67,18 +66,18 @@ def read_pages(
             if step.column[b, k] == PAD:
                 continue
             e = int(cell[step.row[b], step.column[b, k]])
-            pair = met_by(stage, visits, a, step.scenario, e, clock_s)
+            reception, follows = met_by(stage, visits, a, step.scenario, e, clock_s)
             u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
-            write_row(out[n], step, b, k, me, e, refer_id, pair, page_s, examined)
-            p_enter = p_click(stage.laws, pair)
+            write_row(out[n], step, b, k, me, e, refer_id, reception, follows, page_s, examined)
+            p_enter = reception.p_enter
             if cascade:
                 out[n].entered = reads and u[0] < p_enter
             else:
                 out[n].entered = u[0] < examined * p_enter
             out[n].watch_s = 0.0
             if out[n].entered:
-                stay_s, engaged = stay_of(stage, pair, u)
-                out[n].watch_s = max(min(stay_s, pair.remaining_s), 0.0)
+                stay_s, engaged = stay_of(stage, reception, u)
+                out[n].watch_s = max(min(stay_s, reception.remaining_s), 0.0)
                 clock_s += out[n].watch_s
                 n_clicks += 1
                 n_liked += engaged

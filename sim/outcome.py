@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
 from math import exp
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ from sim.arrivals import Sessions
 from sim.delay import Buyer, draw_purchase
 from sim.kernel import Block, block, kernel
 from sim.response import (
-    Attraction,
+    Inclination,
+    Laws,
+    Reception,
     after_stay,
     bag_logit,
     p_cart,
@@ -23,21 +26,38 @@ from sim.response import (
 )
 from sim.rng import Purpose, four_uniforms
 from sim.scene import Scene, Stage, inclination_of, moment_at
-from sim.schema import EFFECTIVE_VIEW_S, PAD, TARGETS, Impressions, Purchases, Refunds
-from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, SETTLING, SHOWN, SOCIAL
-from sim.truth import N_TARGETS, TruthRows, target_chances
+from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, Impressions, Purchases, Refunds
+from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, SETTLING, SOCIAL
+from sim.truth import TruthRows, target_chances
 
 E = TypeVar("E", Purchases, Refunds)
-T = TypeVar("T", bound=np.generic)
 
 _OUTCOME = int(Purpose.OUTCOME)
 
-BAG_CLICK, PURCHASE = TARGETS.index("bag_click"), TARGETS.index("purchase")
-
 PATRON = np.dtype(
-    [("user_id", np.int64), ("scenario", np.int64), ("mood", np.float64), ("moment", np.int64)]
+    [
+        ("session_id", np.int64),
+        ("user_id", np.int64),
+        ("scenario", np.int64),
+        ("entry", np.int64),
+        ("start_s", np.float64),
+        ("moment", np.int64),
+        ("mood", np.float64),
+    ]
 )
 """Whose session it is."""
+
+
+class Acts(NamedTuple):
+    """What a user does after a stay."""
+
+    like: bool
+    comment: bool
+    follow: bool
+    bag_click: bool
+    cart: bool
+    decides: bool
+    """To buy, sooner or later."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +77,11 @@ class TickOutcome:
         return cls(Impressions.empty(), TruthRows.empty(), Purchases.empty(), Refunds.empty())
 
 
-DRAWN = np.dtype(
-    [
-        ("p_purchase_given_bag", np.float32),
-        ("intent", np.float32),
-        ("log_price", np.float32),
-        ("left_s", np.float32),
-        ("click", np.bool_),
-        ("like", np.bool_),
-        ("comment", np.bool_),
-        ("follow", np.bool_),
-        ("bag_click", np.bool_),
-        ("cart", np.bool_),
-        ("decides", np.bool_),
-    ],
-    align=True,
-)
-"""What is drawn for an impression, and what the delay law of its row is made of."""
+ImpressionColumns = namedtuple("ImpressionColumns", Impressions.dtypes())  # type: ignore[misc]
+"""The columns of `Impressions`, as compiled code fills them."""
+
+TruthColumns = namedtuple("TruthColumns", TruthRows.dtypes())  # type: ignore[misc]
+"""The columns of `TruthRows`, likewise."""
 
 DECISION = np.dtype(
     [
@@ -100,82 +108,37 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
         shown: SHOWN [N], raw impressions of these sessions, in any order.
         seed: the world's seed.
     """
-    session = shown["session"]
-    request_id = sessions.session_id[session] * REQUESTS_PER_SESSION + shown["step"]
+    patrons, n = patrons_of(sessions), len(shown)
+    request_id = patrons["session_id"][shown["session"]] * REQUESTS_PER_SESSION + shown["step"]
     order = np.argsort((request_id << 7) + shown["position"])  # unique: slates are below 128
-    request_id, shown = request_id[order], shown[order]
-    chances, drawn = np.empty((N_TARGETS, len(order)), np.float32), np.empty(len(order), DRAWN)
-    patrons = patrons_of(sessions)
-    draw_outcomes(stage, shown, patrons, seed, chances, drawn)
-    column = {name: np.ascontiguousarray(shown[name]) for name in SHOWN.names or ()}
-    watch_s = column["watch_s"].astype(np.float32)
-    draws = {name: np.ascontiguousarray(drawn[name]) for name in DRAWN.names or ()}
-    session, airing = column["session"], column["airing"]
-    user_id, scenario = sessions.user_id[session], sessions.scenario[session]
-    on_air, price_cny = scene.on_air, scene.price_cny
-    streamer_id, product_id = on_air.streamer_id[airing], on_air.product_id[airing]
-    impressions = Impressions(
-        request_id=request_id,
-        session_id=sessions.session_id[session],
-        user_id=user_id,
-        streamer_id=streamer_id,
-        room_id=on_air.room_id[airing],
-        product_id=product_id,
-        scenario=scenario,
-        entry=sessions.entry[session],
-        time_s=column["time_s"],
-        session_start_s=sessions.start_s[session],
-        step=column["step"],
-        position=column["position"],
-        refer_id=column["refer_id"],
-        refer_watch_s=column["refer_watch_s"],
-        n_candidates=column["n_candidates"],
-        propensity=column["propensity"],
-        click=draws["click"],
-        watch_s=watch_s,
-        view=watch_s >= EFFECTIVE_VIEW_S,
-        like=draws["like"],
-        comment=draws["comment"],
-        follow=draws["follow"],
-        bag_click=draws["bag_click"],
-        cart=draws["cart"],
-        known_s=column["known_s"],
-        purchase_s=np.full(len(order), np.nan),
-    )
-    rows = np.flatnonzero(draws["decides"])
-    decision = draw_decisions(stage, shown[rows], patrons, seed)
+    seen: Block = ImpressionColumns(*(np.empty(n, kind) for kind in Impressions.dtypes().values()))
+    true: Block = TruthColumns(*(np.empty(n, kind) for kind in TruthRows.dtypes().values()))
+    decides = np.empty(n, np.bool_)
+    _settle_rows(stage, shown, order, patrons, scene.price_cny, seed, seen, true, decides)
+    # not in the kernel: numba takes the name for the method of an array
+    np.greater_equal(seen.watch_s, EFFECTIVE_VIEW_S, out=seen.view)
+    impressions, truth = Impressions(*seen), TruthRows(*true)
+    rows = np.flatnonzero(decides)
+    decision = draw_decisions(stage, shown[order[rows]], patrons, seed)
     bought = decision["lost_to"] == PAD
-    truth = TruthRows(
-        request_id=request_id,
-        position=column["position"],
-        **{f"p_{name}": p for name, p in zip(TARGETS, chances, strict=True)},
-        p_purchase_given_bag=draws["p_purchase_given_bag"],
-        delay_intent=draws["intent"],
-        delay_log_price=draws["log_price"],
-        delay_left_s=draws["left_s"],
-        delay_sale_wait_s=(stage.today.next_sale_s - column["time_s"]).astype(np.float32),
-        delay_part=_scattered(len(order), rows, decision["part"], PAD),
-        will_purchase=_scattered(len(order), rows, bought, False),
-        purchase_delay_s=_seconds(len(order), rows[bought], decision["delay_s"][bought]),
-        lost_to=_scattered(len(order), rows, decision["lost_to"], PAD),
-        lost_delay_s=_seconds(len(order), rows[~bought], decision["delay_s"][~bought]),
-        refund_delay_s=_seconds(len(order), rows[bought], decision["refund_s"][bought]),
-        amount_cny=price_cny[product_id],
-    )
+    truth.delay_part[rows], truth.lost_to[rows] = decision["part"], decision["lost_to"]
+    truth.lost_delay_s[rows[~bought]] = decision["delay_s"][~bought]
     rows, decision = rows[bought], decision[bought]
-    event_s = column["known_s"][rows] + decision["delay_s"]
+    truth.will_purchase[rows] = True
+    truth.purchase_delay_s[rows] = decision["delay_s"]
+    truth.refund_delay_s[rows] = decision["refund_s"]
+    of = impressions.take(rows)
+    event_s = of.known_s + decision["delay_s"]
     known_s = event_s + decision["lag_s"]
     shared = {
-        "request_id": request_id[rows],
-        "user_id": user_id[rows],
-        "streamer_id": streamer_id[rows],
-        "product_id": product_id[rows],
-        "scenario": scenario[rows],
-        "amount_cny": price_cny[product_id[rows]],
+        "request_id": of.request_id,
+        "user_id": of.user_id,
+        "streamer_id": of.streamer_id,
+        "product_id": of.product_id,
+        "scenario": of.scenario,
+        "amount_cny": truth.amount_cny[rows],
     }
-    purchases = Purchases(
-        event_s=event_s, known_s=known_s, impression_s=column["time_s"][rows], **shared
-    )
+    purchases = Purchases(event_s=event_s, known_s=known_s, impression_s=of.time_s, **shared)
     back_s = event_s + decision["refund_s"]
     # a refund is reported on a purchase that the platform knows
     back_known_s = np.maximum(back_s + decision["refund_lag_s"], known_s)
@@ -189,82 +152,105 @@ def by_report(events: E) -> E:
     return events.take(np.lexsort((events.streamer_id, events.request_id, events.known_s)))
 
 
-def _scattered(
-    n: int, rows: NDArray[np.int64], values: NDArray[T], elsewhere: int | bool
-) -> NDArray[T]:
-    """Lay `values` at `rows` out over [n]."""
-    out = np.full(n, elsewhere, values.dtype)
-    out[rows] = values
-    return out
-
-
-def _seconds(n: int, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Lay seconds at `rows` out over [n], NaN elsewhere."""
-    out = np.full(n, np.nan, np.float32)
-    out[rows] = values
-    return out
-
-
 def patrons_of(sessions: Sessions) -> Block:
     """Return whose sessions these are, PATRON [N]."""
-    return block(PATRON, sessions.user_id, sessions.scenario, sessions.mood, sessions.moment)
+    return block(PATRON, *(getattr(sessions, name) for name in PATRON.names or ()))
 
 
 @kernel
-def draw_outcomes(
+def _settle_rows(
     stage: Stage,
     shown: Block,
+    order: NDArray[np.int64],
     patrons: Block,
+    price_cny: NDArray[np.float32],
     seed: int,
-    chances: NDArray[np.float32],
-    out: Block,
+    to: Block,
+    true: Block,
+    decides: NDArray[np.bool_],
 ) -> None:
-    """Draw what follows from each impression, and note what could have.
+    """Fill the records with the impressions `shown` in an order, and with what is drawn for them.
 
     Args:
         stage: the tick.
         shown: SHOWN [N]; `session` is a row of `patrons`.
+        order: row of `shown` for each record [N].
         patrons: PATRON, whose sessions these are.
+        price_cny: what each product costs [P].
         seed: the world's seed.
-        chances: receives the true probability of each target at the position shown [targets, N].
-        out: DRAWN [N]; receives what is drawn.
+        to: receives the impressions; none is known to have led to a purchase.
+        true: receives the truth; no purchase takes place.
+        decides: receives who decides to buy [N].
     """
     laws = stage.laws
-    for i in range(len(shown)):
-        seen, mine, e = shown[i], out[i], shown[i].airing
-        patron, streamer_id = patrons[seen.session], stage.airings[e].streamer_id
-        host = stage.hosts[streamer_id]
-        user_id, scenario, mood = patron.user_id, patron.scenario, patron.mood
-        pair = Attraction(
-            scenario, seen.affinity, seen.satiation, host.quality, host.bait, host.fame,
-            stage.airings[e].highlight, stage.crowd[streamer_id],
-            stage.users[user_id].bait_sensitivity, mood, seen.views, seen.follows,
-            seen.remaining_s,
-        )  # fmt: skip
-        own = inclination_of(stage, scenario, user_id, mood, e, seen.follows)
-        p = target_chances(laws, pair, own, moment_at(stage, e, seen.time_s))
-        for t in range(N_TARGETS):
-            chances[t, i] = seen.examined * p[t]
-        mine.p_purchase_given_bag = p[PURCHASE] / p[BAG_CLICK] if p[BAG_CLICK] > 0.0 else 0.0
-        mine.intent, mine.log_price = own.intent, own.log_price
-        mine.left_s = stage.airings[e].end_s - seen.known_s
-        mine.click = seen.entered and laws.layouts.has_click[scenario] == 1
-        mine.like, mine.comment, mine.follow = False, False, False
-        mine.bag_click, mine.cart, mine.decides = False, False, False
-        if not seen.entered:
-            continue
+    for i in range(len(order)):
+        seen = shown[order[i]]
+        patron, on_air = patrons[seen.session], stage.airings[seen.airing]
         watch_s = np.float32(seen.watch_s)  # as it is logged
-        grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.bounce_cap_s)
-        social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
-        acts = after_stay(laws, social, commerce, own.follows, grade)
-        u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, SOCIAL)
-        mine.like, mine.comment, mine.follow = u[0] < acts[0], u[1] < acts[1], u[2] < acts[2]
-        if u[3] >= acts[3]:
-            continue
-        mine.bag_click = True
-        u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, patron.moment, PAYING)
-        mine.cart = u[0] < p_cart(laws, own)
-        mine.decides = mine.cart and u[1] < p_purchase(laws, own)
+        own = inclination_of(
+            stage, patron.scenario, patron.user_id, patron.mood, seen.airing, seen.follows
+        )
+        acts = acts_of(laws, seen, patron, on_air.streamer_id, own, seed)
+        request_id = patron.session_id * REQUESTS_PER_SESSION + seen.step
+        to.request_id[i], to.session_id[i] = request_id, patron.session_id
+        to.user_id[i], to.streamer_id[i] = patron.user_id, on_air.streamer_id
+        to.room_id[i], to.product_id[i] = on_air.room_id, on_air.product_id
+        to.scenario[i], to.entry[i] = patron.scenario, patron.entry
+        to.time_s[i], to.session_start_s[i] = seen.time_s, patron.start_s
+        to.step[i], to.position[i] = seen.step, seen.position
+        to.refer_id[i], to.refer_watch_s[i] = seen.refer_id, seen.refer_watch_s
+        to.n_candidates[i], to.propensity[i] = seen.n_candidates, seen.propensity
+        to.click[i] = seen.entered and laws.layouts.has_click[patron.scenario] == 1
+        to.watch_s[i] = watch_s
+        to.like[i], to.comment[i], to.follow[i] = acts.like, acts.comment, acts.follow
+        to.bag_click[i], to.cart[i], decides[i] = acts.bag_click, acts.cart, acts.decides
+        to.known_s[i], to.purchase_s[i] = seen.known_s, np.nan
+
+        moment = moment_at(stage, seen.airing, seen.time_s)
+        reception = Reception(seen.p_enter, seen.satisfaction, seen.p_engaged, seen.remaining_s)
+        p = target_chances(laws, patron.scenario == SWIPE, reception, own, moment)
+        true.request_id[i], true.position[i] = request_id, seen.position
+        true.p_engage[i], true.p_watch[i] = seen.examined * p[0], seen.examined * p[1]
+        true.p_like[i], true.p_comment[i] = seen.examined * p[2], seen.examined * p[3]
+        true.p_follow[i], true.p_bag_click[i] = seen.examined * p[4], seen.examined * p[5]
+        true.p_cart[i], true.p_purchase[i] = seen.examined * p[6], seen.examined * p[7]
+        true.p_purchase_given_bag[i] = p[7] / p[5] if p[5] > 0.0 else 0.0
+        true.delay_intent[i], true.delay_log_price[i] = own.intent, own.log_price
+        true.delay_left_s[i] = on_air.end_s - seen.known_s
+        true.delay_sale_wait_s[i] = moment.sale_wait_s
+        true.delay_part[i], true.lost_to[i], true.will_purchase[i] = PAD, PAD, False
+        true.purchase_delay_s[i], true.lost_delay_s[i] = np.nan, np.nan
+        true.refund_delay_s[i], true.amount_cny[i] = np.nan, price_cny[on_air.product_id]
+
+
+@kernel
+def acts_of(
+    laws: Laws, seen: Block, patron: Block, streamer_id: int, own: Inclination, seed: int
+) -> Acts:
+    """Draw what the user does after a stay.
+
+    Args:
+        laws: the laws.
+        seen: row of SHOWN.
+        patron: row of PATRON.
+        streamer_id: who was watched.
+        own: what decides it.
+        seed: the world's seed.
+    """
+    if not seen.entered:
+        return Acts(False, False, False, False, False, False)
+    user_id, moment = patron.user_id, patron.moment
+    watch_s = np.float32(seen.watch_s)  # as it is logged
+    grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.bounce_cap_s)
+    social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
+    p = after_stay(laws, social, commerce, own.follows, grade)
+    u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, SOCIAL)
+    like, comment, follow, bag_click = u[0] < p[0], u[1] < p[1], u[2] < p[2], u[3] < p[3]
+    if not bag_click:
+        return Acts(like, comment, follow, False, False, False)
+    u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, PAYING)
+    cart = u[0] < p_cart(laws, own)
+    return Acts(like, comment, follow, True, cart, cart and u[1] < p_purchase(laws, own))
 
 
 def draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int) -> Block:

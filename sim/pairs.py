@@ -21,7 +21,7 @@ from sim.delay import completion
 from sim.delay_law import DelayLaw
 from sim.kernel import kernel
 from sim.relations import bond_with
-from sim.response import p_cart, p_click, p_engaged, p_purchase, satisfaction_of
+from sim.response import p_cart, p_purchase, reception_of
 from sim.scene import (
     ATTENTION,
     Scene,
@@ -265,8 +265,8 @@ def _fill(
         )
         own = inclination_of(stage, where, who, mood[i], e, follows)
         moment = moment_at(stage, e, time_s[i])
-        satisfaction = satisfaction_of(laws, pair)
-        p_stays, p_enter = p_engaged(laws, pair, satisfaction), p_click(laws, pair)
+        reception = reception_of(laws, pair)
+        p_enter, satisfaction, p_stays, _ = reception
         short, view, long = stay_classes(laws.watch, p_stays, satisfaction, left_s)
         watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, max(left_s, 0.0))
         facts[_ENTER, i], facts[_ENGAGED, i] = p_enter, p_stays
@@ -275,6 +275,6 @@ def _fill(
         facts[_CART, i], facts[_DECISION, i] = p_cart(laws, own), p_purchase(laws, own)
         facts[_COMPLETION, i] = completion(laws.delay, own.intent, own.log_price, moment)
         facts[_LEFT, i] = stage.airings[e].end_s - time_s[i]
-        p = target_chances(laws, pair, own, moment)
+        p = target_chances(laws, where == SWIPE, reception, own, moment)
         for t in range(N_TARGETS):
             chances[t, i] = p[t]

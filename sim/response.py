@@ -64,6 +64,18 @@ class Attraction(NamedTuple):
     """Seconds until the room or the session ends."""
 
 
+class Reception(NamedTuple):
+    """What click and stay of one pair come to."""
+
+    p_enter: float
+    """P(click | examined); 1 in the swipe."""
+    satisfaction: float
+    """With the content, centred logits."""
+    p_engaged: float
+    """P(the stay is engaged | entered)."""
+    remaining_s: float
+
+
 class Inclination(NamedTuple):
     """What decides the targets after the stay of one pair."""
 
@@ -229,6 +241,14 @@ def p_engaged(laws: Laws, pair: Attraction, satisfaction: float) -> float:
 
 
 @kernel
+def reception_of(laws: Laws, pair: Attraction) -> Reception:
+    """Return what click and stay of one pair come to."""
+    satisfaction = satisfaction_of(laws, pair)
+    p_stays = p_engaged(laws, pair, satisfaction)
+    return Reception(p_click(laws, pair), satisfaction, p_stays, pair.remaining_s)
+
+
+@kernel
 def social_logit(laws: Laws, own: Inclination) -> float:
     """Return what like, comment and follow share: their logit without intercept and stay."""
     f = laws.feedback
@@ -307,5 +327,6 @@ def p_purchase(laws: Laws, own: Inclination) -> float:
 @kernel
 def _bond(laws: Laws, pair: Attraction) -> float:
     known = laws.response.follow * pair.follows
-    known += laws.response.intensity_weight * math.log1p(pair.views)
+    if pair.views > 0.0:  # most never met
+        known += laws.response.intensity_weight * math.log1p(pair.views)
     return laws.layouts.follow_weight[pair.scenario] * known

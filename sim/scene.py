@@ -62,6 +62,7 @@ AIRING = np.dtype(
     [
         ("streamer_id", np.int64),
         ("product_id", np.int64),
+        ("room_id", np.int64),
         ("end_s", np.float64),
         ("highlight", np.float64),
     ]
@@ -165,7 +166,7 @@ class Scene:
             block(USER, *(getattr(users, name) for name in USER.names or ())),
             block(HOST, streamers.quality, streamers.bait, fame, streamers.charm),
             block(PRODUCT, products.appeal, products.log_price + off),
-            block(AIRING, on_air.streamer_id, on_air.product_id, on_air.end_s, on_air.highlight),
+            block(AIRING, *(getattr(on_air, name) for name in AIRING.names or ())),
         )
 
     def stage(self, laws: Laws, relations: Relations, crowd: NDArray[np.float64]) -> Stage:

@@ -18,7 +18,7 @@ from sim.kernel import Block, block, kernel
 from sim.normal import sigmoid
 from sim.ranker import Ranker
 from sim.relations import bond_with
-from sim.response import Attraction, p_engaged, satisfaction_of
+from sim.response import Reception, reception_of
 from sim.rng import NOBODY, Four, Purpose, four_uniforms
 from sim.scene import ATTENTION, Minds, Scene, Stage, attraction_of, remaining_s_of
 from sim.schema import PAD, Catalogue, Requests, Slate
@@ -70,11 +70,11 @@ SHOWN = np.dtype(
         ("entered", np.bool_),
         ("watch_s", np.float64),
         ("known_s", np.float64),
-        ("affinity", np.float64),
-        ("satiation", np.float64),
-        ("views", np.float64),
-        ("follows", np.bool_),
+        ("p_enter", np.float64),
+        ("satisfaction", np.float64),
+        ("p_engaged", np.float64),
         ("remaining_s", np.float64),
+        ("follows", np.bool_),
     ],
     align=True,
 )
@@ -202,11 +202,10 @@ class Walk:
 
 
 @kernel
-def stay_of(stage: Stage, pair: Attraction, u: Four) -> tuple[float, bool]:
-    """Return (uncut seconds, engaged) of a stay, from the pair's uniforms of kind STAY."""
-    satisfaction = satisfaction_of(stage.laws, pair)
-    engaged = u[1] < p_engaged(stage.laws, pair, satisfaction)
-    return draw_watch_s(stage.laws.watch, engaged, satisfaction, u[2]), engaged
+def stay_of(stage: Stage, reception: Reception, u: Four) -> tuple[float, bool]:
+    """Return (seconds, engaged) of a stay, from the pair's uniforms of kind STAY."""
+    engaged = u[1] < reception.p_engaged
+    return draw_watch_s(stage.laws.watch, engaged, reception.satisfaction, u[2]), engaged
 
 
 @kernel
@@ -243,14 +242,15 @@ def goes_on_after(
 @kernel
 def met_by(
     stage: Stage, visits: Visits, visit: int, scenario: int, airing: int, time_s: float
-) -> Attraction:
-    """Return what decides click and stay where a session meets a room at `time_s`."""
+) -> tuple[Reception, bool]:
+    """Return what comes of a session that meets a room at `time_s`, and if its user follows it."""
     me = visits.rows[visit]
     views, follows = bond_with(stage.bonds, me.user_id, stage.airings[airing].streamer_id)
-    return attraction_of(
+    pair = attraction_of(
         stage, scenario, me.user_id, me.mood, visits.interest[visit], visits.fatigue[visit],
         airing, remaining_s_of(stage, airing, time_s, me.deadline_s), views, follows,
     )  # fmt: skip
+    return reception_of(stage.laws, pair), follows
 
 
 @kernel
@@ -262,7 +262,8 @@ def write_row(
     me: Block,
     airing: int,
     refer_id: int,
-    pair: Attraction,
+    reception: Reception,
+    follows: bool,
     time_s: float,
     examined: float,
 ) -> None:
@@ -277,11 +278,11 @@ def write_row(
     row.propensity = step.propensity[b, position]
     row.airing = airing
     row.examined = examined
-    row.affinity = pair.affinity
-    row.satiation = pair.satiation
-    row.views = pair.views
-    row.follows = pair.follows
-    row.remaining_s = pair.remaining_s
+    row.p_enter = reception.p_enter
+    row.satisfaction = reception.satisfaction
+    row.p_engaged = reception.p_engaged
+    row.remaining_s = reception.remaining_s
+    row.follows = follows
 
 
 @kernel

@@ -47,12 +47,12 @@ def enter_rooms(
         if n_on_air[row[a]] == 0:
             continue
         e, me = glimpsed(stage, cell, n_on_air, visits, a, row[a], seed, glimpses), visits.rows[a]
-        pair = met_by(stage, visits, a, scenario, e, me.now_s)
+        reception, _ = met_by(stage, visits, a, scenario, e, me.now_s)
         who = stage.airings[e].streamer_id
-        stay_s, _ = stay_of(stage, pair, pair_uniforms(seed, visits, a, who, ENTRY_STAY))
+        stay_s, _ = stay_of(stage, reception, pair_uniforms(seed, visits, a, who, ENTRY_STAY))
         if me.entry == TASK:  # the user stays for the coins
             stay_s = max(stay_s, stage.laws.session.task_stay_s)
-        _move_on(stage, visits, a, scenario, e, max(min(stay_s, pair.remaining_s), 0.0))
+        _move_on(stage, visits, a, scenario, e, max(min(stay_s, reception.remaining_s), 0.0))
         goes_on[a] = me.now_s < me.deadline_s
 
 
@@ -77,13 +77,13 @@ def watch_rooms(
         if step.column[b, 0] == PAD:
             continue
         e, me = int(cell[step.row[b], step.column[b, 0]]), visits.rows[a]
-        pair = met_by(stage, visits, a, step.scenario, e, me.now_s)
+        reception, follows = met_by(stage, visits, a, step.scenario, e, me.now_s)
         u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
-        stay_s, engaged = stay_of(stage, pair, u)
+        stay_s, engaged = stay_of(stage, reception, u)
         refer_id = stage.airings[me.refer].streamer_id
-        write_row(out[n], step, b, 0, me, e, refer_id, pair, me.now_s, 1.0)
+        write_row(out[n], step, b, 0, me, e, refer_id, reception, follows, me.now_s, 1.0)
         out[n].entered = True
-        out[n].watch_s = max(min(stay_s, pair.remaining_s), 0.0)
+        out[n].watch_s = max(min(stay_s, reception.remaining_s), 0.0)
         out[n].known_s = me.now_s + out[n].watch_s
         viewed = out[n].watch_s >= EFFECTIVE_VIEW_S
         _move_on(stage, visits, a, step.scenario, e, out[n].watch_s)

@@ -18,16 +18,14 @@ from sim.delay import Moment, completion
 from sim.kernel import kernel
 from sim.relations import Bonds
 from sim.response import (
-    Attraction,
     Inclination,
     Laws,
+    Reception,
     after_stay,
     bag_logit,
     p_cart,
-    p_click,
-    p_engaged,
     p_purchase,
-    satisfaction_of,
+    reception_of,
     social_logit,
 )
 from sim.scene import Minds, Stage, attraction_of, inclination_of, moment_at, remaining_s_of
@@ -84,13 +82,21 @@ class TruthRows(Columns):
 
 
 @kernel
-def target_chances(laws: Laws, pair: Attraction, own: Inclination, moment: Moment) -> Chances:
-    """Return unconditional P(target | shown and examined) of one pair, by TARGETS."""
-    p_enter = p_click(laws, pair)
-    satisfaction = satisfaction_of(laws, pair)
-    p_stays = p_engaged(laws, pair, satisfaction)
-    short, view, long = stay_classes(laws.watch, p_stays, satisfaction, pair.remaining_s)
-    cut_s = min(max(pair.remaining_s, 0.0), WATCH_CAP_S)
+def target_chances(
+    laws: Laws, swipes: bool, reception: Reception, own: Inclination, moment: Moment
+) -> Chances:
+    """Return unconditional P(target | shown and examined) of one pair, by TARGETS.
+
+    Args:
+        laws: the laws.
+        swipes: whether the first hop is an effective view, not a click.
+        reception: what click and stay come to.
+        own: what decides the targets after the stay.
+        moment: of the impression.
+    """
+    p_enter, satisfaction, p_stays, remaining_s = reception
+    short, view, long = stay_classes(laws.watch, p_stays, satisfaction, remaining_s)
+    cut_s = min(max(remaining_s, 0.0), WATCH_CAP_S)
     watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, cut_s)
     social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
     at_once = after_stay(laws, social, commerce, own.follows, 0)
@@ -99,7 +105,7 @@ def target_chances(laws: Laws, pair: Attraction, own: Inclination, moment: Momen
     bag_click = p_enter * (short * at_once[3] + view * after_view[3] + long * after_long[3])
     cart = bag_click * p_cart(laws, own)
     return (
-        p_enter * (1.0 - short) if pair.scenario == SWIPE else p_enter,
+        p_enter * (1.0 - short) if swipes else p_enter,
         p_enter * watched_s / WATCH_CAP_S,
         p_enter * (short * at_once[0] + view * after_view[0] + long * after_long[0]),
         p_enter * (short * at_once[1] + view * after_view[1] + long * after_long[1]),
@@ -191,7 +197,8 @@ def _weigh_candidates(
                 follows[c],
             )  # fmt: skip
             own = inclination_of(stage, where, who, humour, e, follows[c])
-            p = target_chances(stage.laws, pair, own, moment_at(stage, e, start_s))
+            reception, moment = reception_of(stage.laws, pair), moment_at(stage, e, start_s)
+            p = target_chances(stage.laws, where == SWIPE, reception, own, moment)
             for w in range(len(weights)):
                 for t in range(N_TARGETS):
                     out[w, i, c] += weights[w, t] * p[t]
