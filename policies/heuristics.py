@@ -17,6 +17,7 @@ from sim.schema import Floats, Impressions, Purchases, Requests
 if TYPE_CHECKING:
     from sim.log import Log
 
+_ZERO = bytes(4)
 _STATE = "popularity.npz"
 
 
@@ -32,7 +33,7 @@ class Random:
 
     def score(self, requests: Requests) -> NDArray[np.float32]:
         """Return zeros, float32 [B, C]; one number for all cells, which `rank` is quick with."""
-        return np.broadcast_to(np.float32(0), requests.mask.shape)
+        return np.ndarray(requests.mask.shape, np.float32, _ZERO, strides=(0, 0))
 
 
 class Recency:

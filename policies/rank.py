@@ -12,14 +12,14 @@ Each request is ranked alone, so that a slate does not depend on the batch it is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.contract import Policy, Privileged, Updatable, is_privileged
+from policies.filling import fill_alike, fill_epsilon, fill_greedy, fill_softmax
 from sim.config import ConfigError, require
-from sim.kernel import kernel
 from sim.schema import PAD, Bools, Floats, Impressions, Purchases, Requests, Slate
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ KINDS = ("greedy", "epsilon", "softmax")
 
 BLOCK_ROWS = 512
 """Requests scored at once by `Server`: bounds memory, and keeps [B, C] tables in cache."""
-
-_REFRESH = 1e-200
-"""Below this total, weights relative to an already chosen maximum are computed afresh."""
 
 
 class PolicyError(ValueError):
@@ -97,16 +94,20 @@ def rank(
             f"uniforms {uniforms.shape}: must have shape [B, K] = {(n_requests, slate_size)}"
         )
     # one layout and two types, so that two variants of each kernel are compiled
-    kind = np.float32 if scores.dtype == np.float32 else np.float64
-    ready = np.require(scores, kind, ("C", "W"))
-    drawn = np.require(uniforms, np.float64, ("C", "W"))
-    slate = Slate(np.full(drawn.shape, PAD, np.int32), np.ones(drawn.shape))
-    fill = {"greedy": _fill_greedy, "epsilon": _fill_epsilon, "softmax": _fill_softmax}
-    dial = {"greedy": 0.0, "epsilon": exploration.eps, "softmax": exploration.temperature}
-    finite = fill[exploration.kind](
-        ready, np.require(mask, None, ("C", "W")), drawn, dial[exploration.kind], slate.column,
-        slate.propensity,
-    )  # fmt: skip
+    mask, drawn = _ready(mask, np.bool_), _ready(uniforms, np.float64)
+    slate = Slate(np.empty(drawn.shape, np.int32), np.empty(drawn.shape))
+    if scores.strides == (0, 0) and exploration.kind == "greedy" and scores.size:
+        fill_alike(mask, drawn, slate.column, slate.propensity)
+        finite = bool(np.isfinite(scores[0, 0]) or not mask.any())
+    else:
+        ready = _ready(scores, np.float32 if scores.dtype == np.float32 else np.float64)
+        slate.column.fill(PAD)
+        slate.propensity.fill(1.0)
+        fill = {"greedy": fill_greedy, "epsilon": fill_epsilon, "softmax": fill_softmax}
+        dial = {"greedy": 0.0, "epsilon": exploration.eps, "softmax": exploration.temperature}
+        finite = fill[exploration.kind](
+            ready, mask, drawn, dial[exploration.kind], slate.column, slate.propensity
+        )
     if not finite:
         bad = mask & ~np.isfinite(scores)
         raise ValueError(
@@ -208,147 +209,9 @@ class Server:
         return f"{kind.__module__}.{kind.__qualname__}"
 
 
-@kernel
-def _fill_greedy(
-    scores: Floats,
-    mask: Bools,
-    uniforms: NDArray[np.float64],
-    _: float,
-    column: NDArray[np.int32],
-    propensity: NDArray[np.float64],
-) -> bool:
-    """Fill each position with one of the tied best of what is left.
-
-    A group of tied candidates is found once, however many positions it fills: each choice is
-    replaced by the last member, which leaves a uniform draw from the others (Fisher and Yates).
-
-    Returns:
-        Whether every score under the mask is finite; where not, the slates mean nothing.
-    """
-    n_columns, slate_size = scores.shape[1], column.shape[1]
-    free, tied = np.empty(n_columns, np.bool_), np.empty(n_columns, np.int32)
-    for b in range(len(scores)):
-        if not _set_free(scores[b], mask[b], free):
-            return False
-        n_tied = 0
-        for k in range(slate_size):
-            if n_tied == 0:
-                n_tied = _collect_best(scores[b], free, tied)
-                if n_tied == 0:
-                    break
-            j = _nth(uniforms[b, k], n_tied)
-            column[b, k], propensity[b, k] = tied[j], 1.0 / n_tied
-            free[tied[j]] = False
-            n_tied -= 1
-            tied[j] = tied[n_tied]
-    return True
-
-
-@kernel
-def _fill_epsilon(
-    scores: Floats,
-    mask: Bools,
-    uniforms: NDArray[np.float64],
-    eps: float,
-    column: NDArray[np.int32],
-    propensity: NDArray[np.float64],
-) -> bool:
-    """Fill each position uniformly with probability `eps`, else with one of the tied best."""
-    n_columns, slate_size = scores.shape[1], column.shape[1]
-    free, tied = np.empty(n_columns, np.bool_), np.empty(n_columns, np.int32)
-    for b in range(len(scores)):
-        if not _set_free(scores[b], mask[b], free):
-            return False
-        n_free = free.sum()
-        for k in range(min(slate_size, n_free)):
-            u, n_tied = uniforms[b, k], _collect_best(scores[b], free, tied)
-            chance = (1.0 - eps) / n_tied
-            if u < eps:
-                nth = _nth(u / eps, n_free - k)
-                c = 0
-                while nth > 0 or not free[c]:
-                    nth -= free[c]
-                    c += 1
-                if scores[b, c] < scores[b, tied[0]]:
-                    chance = 0.0
-            else:
-                c = tied[_nth((u - eps) / max(1.0 - eps, 1e-300), n_tied)]
-            column[b, k], propensity[b, k] = c, chance + eps / (n_free - k)
-            free[c] = False
-    return True
-
-
-@kernel
-def _fill_softmax(
-    scores: Floats,
-    mask: Bools,
-    uniforms: NDArray[np.float64],
-    temperature: float,
-    column: NDArray[np.int32],
-    propensity: NDArray[np.float64],
-) -> bool:
-    """Fill each position with probability proportional to exp(score / temperature)."""
-    n_columns, slate_size = scores.shape[1], column.shape[1]
-    free, weight = np.empty(n_columns, np.bool_), np.empty(n_columns)
-    for b in range(len(scores)):
-        if not _set_free(scores[b], mask[b], free):
-            return False
-        _weigh(scores[b], free, temperature, weight)
-        for k in range(min(slate_size, free.sum())):
-            total = weight.sum()
-            # The best of the first positions may outweigh the others by more than a double can
-            # hold: then the weights are taken relative to the best of what is left.
-            if total < _REFRESH:
-                _weigh(scores[b], free, temperature, weight)
-                total = weight.sum()
-            point, below, c = uniforms[b, k] * total, 0.0, 0
-            for i in range(n_columns):
-                if weight[i] > 0.0:
-                    c = i
-                    below += weight[i]
-                    if below > point:
-                        break
-            column[b, k], propensity[b, k] = c, weight[c] / total
-            free[c], weight[c] = False, 0.0
-    return True
-
-
-@kernel
-def _set_free(scores: Floats, mask: Bools, free: Bools) -> bool:
-    """Copy the mask of one request to `free`; return whether its scores are finite there."""
-    n_bad = 0
-    for c in range(len(scores)):
-        free[c] = mask[c]
-        n_bad += mask[c] & (scores[c] - scores[c] != 0.0)  # without a branch: many at once
-    return n_bad == 0
-
-
-@kernel
-def _collect_best(scores: Floats, free: Bools, tied: NDArray[np.int32]) -> int:
-    """Write the free columns of the highest score to `tied` and return their number."""
-    n, best = 0, -np.inf
-    for c in range(len(scores)):
-        if free[c]:
-            if scores[c] > best:
-                n, best = 0, scores[c]
-            if scores[c] == best:
-                tied[n] = c
-                n += 1
-    return n
-
-
-@kernel
-def _nth(u: float, n: int) -> int:
-    """Return a uniform draw from 0 .. n - 1."""
-    return min(int(u * n), n - 1)
-
-
-@kernel
-def _weigh(scores: Floats, free: Bools, temperature: float, weight: NDArray[np.float64]) -> None:
-    """Write exp((score - best) / temperature) of the free columns, elsewhere 0."""
-    best = -np.inf
-    for c in range(len(scores)):
-        if free[c]:
-            best = max(best, scores[c])
-    for c in range(len(scores)):
-        weight[c] = np.exp((scores[c] - best) / temperature) if free[c] else 0.0
+def _ready(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """Return an array as kernels take it: contiguous, writable, of one type."""
+    flags = array.flags
+    if array.dtype == kind and flags.c_contiguous and flags.writeable:
+        return array
+    return np.require(array, kind, ("C", "W"))

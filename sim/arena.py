@@ -144,7 +144,7 @@ def _draw_acts(
         own = inclination_of(
             stage, patron.scenario, patron.user_id, patron.mood, seen.airing, seen.follows
         )
-        acts = acts_of(stage.laws, seen, patron, streamer_id, own, seed)
+        acts = acts_of(stage.laws[0], seen, patron, streamer_id, own, seed)
         for j in range(len(acts)):
             out[j, i] = acts[j]
 

@@ -50,8 +50,8 @@ def read_pages(
     Returns:
         Number of impressions.
     """
-    n, glance_s = 0, stage.laws.session.glance_s
-    layouts = stage.laws.layouts
+    n, glance_s = 0, stage.laws[0].session.glance_s
+    layouts = stage.laws[0].layouts
     decay = layouts.examination_decay[step.scenario]
     cascade, after_click = layouts.cascade[step.scenario], layouts.after_click[step.scenario]
     for b in range(len(step.active)):
@@ -101,7 +101,7 @@ def _remember(stage: Stage, visits: Visits, a: int, page: Block) -> None:
     """Add the rooms of a page to what the session has seen and viewed."""
     me = visits.rows[a]
     for k in range(visits.fatigue.shape[1]):
-        visits.fatigue[a, k] *= stage.laws.session.satiation_memory
+        visits.fatigue[a, k] *= stage.laws[0].session.satiation_memory
     for i in range(len(page)):
         e = page[i].airing
         visits.seen[a, me.n_seen] = stage.airings[e].streamer_id

@@ -30,9 +30,10 @@ class Columns:
 
     def take(self, rows: Ints | Bools | slice) -> Self:
         """Return the record restricted to `rows` (indices, mask [N], or slice)."""
-        by_index = isinstance(rows, np.ndarray) and rows.dtype != np.bool_
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        if by_index:  # `ndarray.take` outruns indexing
+        if isinstance(rows, np.ndarray):  # `ndarray.take` outruns indexing
+            if rows.dtype == np.bool_:
+                rows = np.flatnonzero(rows)
             picked = {name: column.take(rows, axis=0) for name, column in columns.items()}
         else:
             picked = {name: column[rows] for name, column in columns.items()}

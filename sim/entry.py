@@ -61,7 +61,7 @@ def enter_products(
         me.n_seen += 1
         long_term = stage.interests[ATTENTION, scenario, me.user_id]
         product = stage.goods_content[stage.airings[e].product_id]
-        mix_interest(stage.laws.session, long_term, product, visits.interest[a])
+        mix_interest(stage.laws[0].session, long_term, product, visits.interest[a])
 
 
 @kernel
@@ -116,4 +116,4 @@ def _lure(stage: Stage, visits: Visits, a: int, airing: int) -> float:
     else:
         for k in range(visits.interest.shape[1]):
             affinity += visits.interest[a, k] * stage.content[airing, k]
-    return 2.0 * stage.laws.response.affinity * affinity
+    return 2.0 * stage.laws[0].response.affinity * affinity

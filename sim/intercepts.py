@@ -129,15 +129,15 @@ def _fill(
             stage, scenario, u, mood[i], interest, fresh, e, left_s, 0.0, False
         )  # fmt: skip
         own = inclination_of(stage, scenario, u, mood[i], e, False)
-        satisfaction = satisfaction_of(stage.laws, pair)
-        out[_CLICK, i] = click_logit(stage.laws, pair)
+        satisfaction = satisfaction_of(stage.laws[0], pair)
+        out[_CLICK, i] = click_logit(stage.laws[0], pair)
         out[_STAY, i] = satisfaction + mood[i]
         out[_SATISFACTION, i] = satisfaction
-        p_stays = p_engaged(stage.laws, pair, satisfaction)
-        classes = stay_classes(stage.laws.watch, p_stays, satisfaction, left_s)
+        p_stays = p_engaged(stage.laws[0], pair, satisfaction)
+        classes = stay_classes(stage.laws[0].watch, p_stays, satisfaction, left_s)
         for j in range(len(classes)):
             out[_CLASSES + j, i] = classes[j]
-        out[_SOCIAL, i] = social_logit(stage.laws, own)
-        out[_BAG, i] = bag_logit(stage.laws, own)
-        out[_CART, i] = own.cart_shift + commerce_logit(stage.laws, own, AT_CART)
-        out[_PURCHASE, i] = own.purchase_shift + commerce_logit(stage.laws, own, AT_PURCHASE)
+        out[_SOCIAL, i] = social_logit(stage.laws[0], own)
+        out[_BAG, i] = bag_logit(stage.laws[0], own)
+        out[_CART, i] = own.cart_shift + commerce_logit(stage.laws[0], own, AT_CART)
+        out[_PURCHASE, i] = own.purchase_shift + commerce_logit(stage.laws[0], own, AT_PURCHASE)

@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,15 @@ def numbers(section: P) -> P:
     values, dtype = _layout(section)
     # a record of a one-row array, not a copy of it
     return cast("P", np.array([values], dtype=dtype).view(np.recarray)[0])
+
+
+def as_row(section: P) -> Sequence[P]:
+    """Return what `numbers` made as the only row of a block, without copying it.
+
+    Numba unwraps an array ten times as fast as a record.
+    """
+    record = cast("np.record", section)
+    return cast("Sequence[P]", np.frombuffer(record.data, record.dtype))
 
 
 def block(dtype: np.dtype[np.void], *columns: NDArray[Any]) -> Block:

@@ -182,7 +182,7 @@ def _settle_rows(
         true: receives the truth; no purchase takes place.
         decides: receives who decides to buy [N].
     """
-    laws = stage.laws
+    laws = stage.laws[0]
     for i in range(len(order)):
         seen = shown[order[i]]
         patron, on_air = patrons[seen.session], stage.airings[seen.airing]
@@ -269,7 +269,7 @@ def draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int) -> Blo
 
 @kernel
 def _draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int, out: Block) -> None:
-    laws = stage.laws
+    laws = stage.laws[0]
     for i in range(len(shown)):
         seen, mine, on_air = shown[i], out[i], stage.airings[shown[i].airing]
         patron = patrons[seen.session]
@@ -277,7 +277,7 @@ def _draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int, out: 
         log_price = stage.goods[on_air.product_id].log_price
         buyer = Buyer(
             stage.users[user_id].intent, log_price, seen.time_s, seen.known_s,
-            on_air.end_s - seen.known_s, stage.today.next_sale_s - seen.time_s,
+            on_air.end_s - seen.known_s, stage.today[0].next_sale_s - seen.time_s,
             laws.delay.log_drift,
         )  # fmt: skip
         pays = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, PAYING)

@@ -161,7 +161,7 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
     weights = config.objective.weights()
     product = on_air.product_id[np.maximum(airing, 0)]
     goods, users = stage.goods, stage.users
-    wait_s = stage.today.next_sale_s - pairs.time_s
+    wait_s = stage.today[0].next_sale_s - pairs.time_s
     return PairTruth(
         on_air=there,
         probability=dict(zip(TARGETS, chances, strict=True)),
@@ -245,7 +245,7 @@ def _fill(
     facts: Array,
     chances: Array,
 ) -> None:
-    laws = stage.laws
+    laws = stage.laws[0]
     rested = np.zeros(stage.content.shape[1], np.float32)
     interest = np.empty(stage.content.shape[1], np.float32)
     for i in rows:

@@ -33,6 +33,7 @@ from sim.parameters import (
     SessionConfig,
     WatchConfig,
 )
+from sim.watch import UncutStays
 
 STAY_GRADES = (-2.0, 0.0, 1.0)
 """h of a stay under 10 s, up to the bounce cap, and over it."""
@@ -153,6 +154,7 @@ class Laws:
 
     response: ResponseConfig
     watch: WatchConfig
+    uncut: UncutStays
     feedback: FeedbackConfig
     delay: DelayNumbers
     refund: RefundConfig
@@ -188,8 +190,8 @@ class Laws:
             tuple(math.exp(config.response.target_coupling * h) for h in STAY_GRADES),
         )
         return cls(
-            config.response, config.watch, config.feedback, delay, config.delay.refund,
-            config.delay.reporting, config.session, layouts, intercepts, odds,
+            config.response, config.watch, UncutStays.of(config.watch), config.feedback, delay,
+            config.delay.refund, config.delay.reporting, config.session, layouts, intercepts, odds,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ shown or is a candidate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from sim.columns import Columns
 from sim.config import WorldConfig
 from sim.delay import Moment
 from sim.drift import preference_angle, turned
-from sim.kernel import Block, block, kernel, numbers
+from sim.kernel import Block, as_row, block, kernel, numbers
 from sim.normal import sigmoid
 from sim.parameters import SessionConfig
 from sim.population import INTERESTS, Population, rotation, unit
@@ -75,8 +76,8 @@ ATTENTION, SOCIAL, COMMERCE = range(len(INTERESTS))
 class Stage(NamedTuple):
     """Everything latent that a tick's responses depend on, as compiled code takes it."""
 
-    laws: Laws
-    """`sim.kernel.numbers` of the laws."""
+    laws: Sequence[Laws]
+    """The only row of a block [1], see `sim.kernel.as_row`."""
     users: Block
     """USER [U]."""
     interests: Array32
@@ -94,8 +95,8 @@ class Stage(NamedTuple):
     bonds: Bonds
     crowd: NDArray[np.float64]
     """Log audience of each streamer's room relative to the mean one [S]."""
-    today: Today
-    """`sim.kernel.numbers` of what the calendar makes special about the day."""
+    today: Sequence[Today]
+    """What the calendar makes special about the day, likewise [1]."""
 
 
 def scenario_maps(config: WorldConfig, axes: Array32) -> Array32:
@@ -179,8 +180,9 @@ class Scene:
         """
         users, hosts, goods, airings = self._blocks
         return Stage(
-            laws, users, self.interests, hosts, goods, self.population.products.content,
-            airings, self.on_air.content, relations.bonds(len(users)), crowd, numbers(self.today),
+            as_row(laws), users, self.interests, hosts, goods, self.population.products.content,
+            airings, self.on_air.content, relations.bonds(len(users)), crowd,
+            as_row(numbers(self.today)),
         )  # fmt: skip
 
 
@@ -244,7 +246,7 @@ def attraction_of(
     return Attraction(
         scenario,
         affinity,
-        stage.laws.session.satiation * max(likeness, 0.0),
+        stage.laws[0].session.satiation * max(likeness, 0.0),
         host.quality,
         host.bait,
         host.fame,
@@ -264,8 +266,8 @@ def inclination_of(
 ) -> Inclination:
     """Return the inputs of the targets after the stay of one user and airing."""
     on_air, user = stage.airings[airing], stage.users[user_id]
-    product, today, here = stage.goods[on_air.product_id], stage.today, stage.laws.layouts
-    crowded = stage.laws.response.crowding * max(stage.crowd[on_air.streamer_id], 0.0)
+    product, today, here = stage.goods[on_air.product_id], stage.today[0], stage.laws[0].layouts
+    crowded = stage.laws[0].response.crowding * max(stage.crowd[on_air.streamer_id], 0.0)
     commerce_shift = here.commerce_shift[scenario] - crowded
     social, commerce = 0.0, 0.0
     for k in range(stage.content.shape[1]):
@@ -301,4 +303,4 @@ def remaining_s_of(stage: Stage, airing: int, time_s: float, deadline_s: float) 
 @kernel
 def moment_at(stage: Stage, airing: int, time_s: float) -> Moment:
     """Return what the delay of a purchase knows of the moment at which a room is shown."""
-    return Moment(time_s, stage.airings[airing].end_s - time_s, stage.today.next_sale_s - time_s)
+    return Moment(time_s, stage.airings[airing].end_s - time_s, stage.today[0].next_sale_s - time_s)

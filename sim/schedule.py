@@ -79,13 +79,16 @@ class DaySupply:
 
     def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the table row [B] that lists what is on air at `time_s` [B]."""
-        slot = (time_s // SLOT_S).astype(np.int64) - self.day * SLOTS_PER_DAY
-        return row_of(scenario, slot)
+        return (self.first_row(scenario) + time_s // SLOT_S).astype(np.int32)
+
+    def first_row(self, scenario: int) -> int:
+        """Return the row that a scenario would have here when the world began."""
+        return int(row_of(scenario, np.int64(-self.day * SLOTS_PER_DAY)))
 
 
-def row_of(scenario: int, slot_of_day: NDArray[np.int64]) -> NDArray[np.int32]:
+def row_of(scenario: int, slot_of_day: NDArray[np.int64] | np.int64) -> NDArray[np.int32]:
     """Return table rows [B] for slots counted from the start of the day."""
-    return (scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot_of_day).astype(np.int32)
+    return np.asarray(scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot_of_day, np.int32)
 
 
 def rooms_of_day(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -262,9 +262,9 @@ class Supply:
     @cached_property
     def column_of(self) -> NDArray[np.int32]:
         """Column of each streamer in each row, [R, S], S above the largest id; PAD if absent."""
-        table = np.full((len(self.streamer_id), int(self.streamer_id.max(initial=0)) + 2), PAD)
+        shape = len(self.streamer_id), int(self.streamer_id.max(initial=0)) + 2
+        table = np.full(shape, PAD, np.int32)
         rows, columns = np.nonzero(self.valid)
-        table = table.astype(np.int32)
         table[rows, self.streamer_id[rows, columns]] = columns
         return _as_open(table, self.streamer_id)
 
@@ -276,9 +276,7 @@ def _as_open(derived: NDArray[T], source: NDArray[np.generic]) -> NDArray[T]:
 
 
 def _spread(cell: Ints, column: NDArray[T]) -> NDArray[T]:
-    if not len(column):
-        return np.full(cell.shape, PAD).astype(column.dtype)
-    return np.where(cell >= 0, column[np.maximum(cell, 0)], column.dtype.type(PAD))
+    return np.append(column, column.dtype.type(PAD))[cell]  # PAD picks the last
 
 
 @dataclass(frozen=True)
@@ -322,9 +320,8 @@ class Requests:
 
     def take(self, rows: Ints | Bools | slice) -> Requests:
         """Return the batch restricted to `rows` of B."""
-        shared = ("supply", "catalogue")
-        own = (f.name for f in fields(self) if f.name not in shared)
-        return replace(self, **{name: getattr(self, name)[rows] for name in own})
+        own = {name: getattr(self, name)[rows] for name in _own_columns()}
+        return Requests(**own, supply=self.supply, catalogue=self.catalogue)
 
     def as_handed(self) -> Requests:
         """Return the batch as a policy is handed it.
@@ -332,18 +329,10 @@ class Requests:
         Arrays are read-only, so that no policy alters the world it is judged in; the supply holds
         the lists of these requests alone: later ones would tell when each room will end.
         """
+        own = {name: locked(getattr(self, name)) for name in _own_columns()}
         row, supply = self._own_lists()
-        own = {
-            f.name: locked(getattr(self, f.name))
-            for f in fields(self)
-            if f.name not in ("row", "supply", "catalogue")
-        }
-        return Requests(
-            **own,
-            row=locked(row),
-            supply=supply,
-            catalogue=self.catalogue.read_only,
-        )
+        own["row"] = locked(row)
+        return Requests(**own, supply=supply, catalogue=self.catalogue.read_only)
 
     def _own_lists(self) -> tuple[NDArray[np.int32], Supply]:
         """Return the rows [B] of these requests in a table of their own lists."""
@@ -376,6 +365,12 @@ class Requests:
         """Yield slices that cut the batch into blocks of at most `size` requests."""
         for lo in range(0, len(self), size):
             yield slice(lo, min(lo + size, len(self)))
+
+
+@cache
+def _own_columns() -> tuple[str, ...]:
+    """Return the fields of `Requests` with a row for each request."""
+    return tuple(f.name for f in fields(Requests) if f.name not in ("supply", "catalogue"))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sim.relations import bond_with
 from sim.response import Reception, reception_of
 from sim.rng import NOBODY, Four, Purpose, four_uniforms
 from sim.scene import ATTENTION, Minds, Scene, Stage, attraction_of, remaining_s_of
+from sim.schedule import SLOT_S
 from sim.schema import PAD, Catalogue, Requests, Slate
 from sim.truth import RequestTruth
 from sim.watch import draw_watch_s
@@ -39,8 +40,11 @@ _SESSION, _OUTCOME = int(Purpose.SESSION), int(Purpose.OUTCOME)
 
 VISIT = np.dtype(
     [
+        ("session_id", np.int64),
         ("user_id", np.int64),
+        ("scenario", np.int64),
         ("entry", np.int64),
+        ("start_s", np.float64),
         ("moment", np.int64),
         ("mood", np.float64),
         ("deadline_s", np.float64),
@@ -95,6 +99,26 @@ class Visits(NamedTuple):
     """Streamers that a session was shown or entered through, the first `n_seen` of [N, J]."""
 
 
+class Asked(NamedTuple):
+    """Requests of a step as compiled code fills them: their columns in order, and two more."""
+
+    request_id: NDArray[np.int64]
+    session_id: NDArray[np.int64]
+    user_id: NDArray[np.int32]
+    scenario: NDArray[np.int8]
+    entry: NDArray[np.int8]
+    time_s: NDArray[np.float64]
+    session_start_s: NDArray[np.float64]
+    step: NDArray[np.int16]
+    refer_id: NDArray[np.int32]
+    refer_watch_s: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    row: NDArray[np.int32]
+    n_candidates: NDArray[np.int32]
+    uniforms: NDArray[np.float64]
+    """With which the slates are drawn [B, K]."""
+
+
 class Step(NamedTuple):
     """What a step of the active sessions is played with; arrays [B] and [B, K]."""
 
@@ -113,9 +137,9 @@ def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) 
     settings = scene.config.scenarios[scenario]
     n = len(sessions)
     rows = block(
-        VISIT, sessions.user_id, sessions.entry, sessions.moment, sessions.mood,
-        sessions.deadline_s, sessions.start_s, np.zeros(n), np.zeros(n), np.full(n, PAD),
-        np.zeros(n),
+        VISIT, sessions.session_id, sessions.user_id, sessions.scenario, sessions.entry,
+        sessions.start_s, sessions.moment, sessions.mood, sessions.deadline_s, sessions.start_s,
+        np.zeros(n), np.zeros(n), np.full(n, PAD), np.zeros(n),
     )  # fmt: skip
     interest = stage.interests[ATTENTION, scenario, sessions.user_id]
     shown = settings.max_requests * settings.slate_size
@@ -124,7 +148,7 @@ def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) 
 
 
 class Walk:
-    """Runs sessions of one tick through a ranker.
+    """Takes sessions of one tick and scenario to a ranker.
 
     Args:
         scene: the day.
@@ -132,59 +156,53 @@ class Walk:
         catalogue: observed entity features.
         ranker: whoever ranks.
         seed: the world's seed.
+        scenario: index into SCENARIOS.
     """
 
     def __init__(
-        self, scene: Scene, stage: Stage, catalogue: Catalogue, ranker: Ranker, seed: int
+        self,
+        scene: Scene,
+        stage: Stage,
+        catalogue: Catalogue,
+        ranker: Ranker,
+        seed: int,
+        scenario: int,
     ) -> None:
         self.scene = scene
         self.stage = stage
         self.catalogue = catalogue
         self.ranker = ranker
         self.seed = seed
+        self.scenario = scenario
+        self.settings = scene.config.scenarios[scenario]
+        self._supply = scene.on_air.supply
+        self._n_rooms = scene.on_air.n_rooms
+        self._first_row = scene.on_air.first_row(scenario)
 
-    def ask(
-        self,
-        sessions: Sessions,
-        visits: Visits,
-        active: NDArray[np.int64],
-        scenario: int,
-    ) -> tuple[Requests, NDArray[np.int32]]:
-        """Return the requests [B] of the active sessions, and how many rooms each could show."""
-        on_air, session_id = self.scene.on_air, sessions.session_id[active]
-        rows, supply = visits.rows[active], on_air.supply
-        now_s, refer = rows["now_s"].copy(), rows["refer"]
-        row = on_air.rows(scenario, now_s)
-        mask = np.empty((len(active), supply.valid.shape[1]), np.bool_)
-        n_candidates = np.empty(len(active), np.int32)
-        open_candidates(
-            supply.valid, supply.column_of, on_air.n_rooms, row, active, visits, mask,
-            n_candidates,
+    def ask(self, visits: Visits, active: NDArray[np.int64]) -> tuple[Requests, Asked]:
+        """Return the requests [B] of the active sessions, and the same with what is drawn."""
+        n, supply = len(active), self._supply
+        asked = Asked(
+            np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32),
+            np.empty(n, np.int8), np.empty(n, np.int8), np.empty(n), np.empty(n),
+            np.empty(n, np.int16), np.empty(n, np.int32), np.empty(n, np.float32),
+            np.empty((n, supply.valid.shape[1]), np.bool_), np.empty(n, np.int32),
+            np.empty(n, np.int32), np.empty((n, self.settings.slate_size)),
         )  # fmt: skip
-        requests = Requests(
-            request_id=session_id * REQUESTS_PER_SESSION + rows["step"],
-            session_id=session_id,
-            user_id=sessions.user_id[active],
-            scenario=sessions.scenario[active],
-            entry=sessions.entry[active],
-            time_s=now_s,
-            session_start_s=sessions.start_s[active],
-            step=rows["step"].astype(np.int16),
-            refer_id=np.where(refer == PAD, np.int32(PAD), on_air.streamer_id[refer]),
-            refer_watch_s=rows["refer_watch_s"].astype(np.float32),
-            mask=mask,
-            row=row,
-            supply=supply,
-            catalogue=self.catalogue,
-        )
-        return requests, n_candidates
+        _ask(
+            self.seed, supply.valid, supply.column_of, self._n_rooms,
+            self.scene.on_air.streamer_id, self._first_row, visits, active, asked,
+        )  # fmt: skip
+        return Requests(*asked[:-2], supply=supply, catalogue=self.catalogue), asked
 
     def answer(
-        self, requests: Requests, visits: Visits, active: NDArray[np.int64], k: int
+        self,
+        requests: Requests,
+        uniforms: NDArray[np.float64],
+        visits: Visits,
+        active: NDArray[np.int64],
     ) -> Slate:
-        """Let the ranker choose `k` rooms per request."""
-        u = np.empty((len(active), k))
-        _ranking_uniforms(self.seed, visits, active, u)
+        """Let the ranker choose as many rooms per request as there are `uniforms` [B, K]."""
         truth = None
         if self.ranker.needs_truth:
             minds = Minds(
@@ -198,14 +216,14 @@ class Walk:
             truth = RequestTruth(
                 self.stage, self.scene.on_air.cell, self.scene.config.objective, requests, minds
             )
-        return self.ranker.rank(requests, k, u, truth)
+        return self.ranker.rank(requests, uniforms.shape[1], uniforms, truth)
 
 
 @kernel
 def stay_of(stage: Stage, reception: Reception, u: Four) -> tuple[float, bool]:
     """Return (seconds, engaged) of a stay, from the pair's uniforms of kind STAY."""
     engaged = u[1] < reception.p_engaged
-    return draw_watch_s(stage.laws.watch, engaged, reception.satisfaction, u[2]), engaged
+    return draw_watch_s(stage.laws[0].watch, engaged, reception.satisfaction, u[2]), engaged
 
 
 @kernel
@@ -227,9 +245,9 @@ def goes_on_after(
     stage: Stage, visits: Visits, visit: int, scenario: int, satisfied: float, seed: int
 ) -> bool:
     """End a step; return whether the user asks for more, given satisfaction in [-1, 1] with it."""
-    rules, me = stage.laws.session, visits.rows[visit]
+    rules, me = stage.laws[0].session, visits.rows[visit]
     logit = (
-        stage.laws.layouts.patience[scenario]
+        stage.laws[0].layouts.patience[scenario]
         + rules.patience_sigma * stage.users[me.user_id].patience
         + rules.patience_gain * satisfied
         - rules.patience_decay * me.step
@@ -250,7 +268,7 @@ def met_by(
         stage, scenario, me.user_id, me.mood, visits.interest[visit], visits.fatigue[visit],
         airing, remaining_s_of(stage, airing, time_s, me.deadline_s), views, follows,
     )  # fmt: skip
-    return reception_of(stage.laws, pair), follows
+    return reception_of(stage.laws[0], pair), follows
 
 
 @kernel
@@ -286,6 +304,44 @@ def write_row(
 
 
 @kernel
+def _ask(
+    seed: int,
+    valid: NDArray[np.bool_],
+    column_of: NDArray[np.int32],
+    n_rooms: NDArray[np.int64],
+    streamer_id: NDArray[np.int32],
+    first_row: int,
+    visits: Visits,
+    active: NDArray[np.int64],
+    to: Asked,
+) -> None:
+    """Fill the requests of the active sessions.
+
+    Args:
+        seed: the world's seed.
+        valid: of the supply [R, C].
+        column_of: of the supply [R, S].
+        n_rooms: rooms in each row of the supply [R].
+        streamer_id: of each airing [E].
+        first_row: row of the supply in which the scenario would be at time 0.
+        visits: the sessions.
+        active: rows of them [B].
+        to: receives the requests.
+    """
+    for b in range(len(active)):
+        me = visits.rows[active[b]]
+        to.request_id[b] = me.session_id * REQUESTS_PER_SESSION + me.step
+        to.session_id[b], to.user_id[b] = me.session_id, me.user_id
+        to.scenario[b], to.entry[b] = me.scenario, me.entry
+        to.time_s[b], to.session_start_s[b], to.step[b] = me.now_s, me.start_s, me.step
+        to.refer_id[b] = streamer_id[me.refer] if me.refer != PAD else PAD
+        to.refer_watch_s[b] = me.refer_watch_s
+        to.row[b] = first_row + int(me.now_s // SLOT_S)
+    open_candidates(valid, column_of, n_rooms, to.row, active, visits, to.mask, to.n_candidates)
+    _draw_uniforms(seed, visits, active, to.uniforms)
+
+
+@kernel
 def open_candidates(
     valid: NDArray[np.bool_],
     column_of: NDArray[np.int32],
@@ -311,7 +367,7 @@ def open_candidates(
 
 
 @kernel
-def _ranking_uniforms(
+def _draw_uniforms(
     seed: int, visits: Visits, active: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:
     """Fill the uniforms [B, K] with which the slates of a step are drawn."""

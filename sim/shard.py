@@ -145,8 +145,11 @@ class Hand:
         shown: list[Block] = []
         if len(sessions):
             stage = scene.stage(day.laws, self.relations[number], crowd)
-            walk = Walk(scene, stage, day.catalogue, self.ranker, seed)
-            shown = _run_sessions(walk, sessions, self.chunks)
+            walks = [
+                Walk(scene, stage, day.catalogue, self.ranker, seed, scenario)
+                for scenario in range(len(SCENARIOS))
+            ]
+            shown = _run_sessions(walks, sessions, self.chunks)
         if shown:
             outcome = settle(scene, stage, sessions, _stack(shown), seed)
             self.relations[number] = _bond(self.relations[number], outcome.impressions)
@@ -156,13 +159,13 @@ class Hand:
         return Part(outcome, entries, sessions.user_id, bonds)
 
 
-def _run_sessions(walk: Walk, sessions: Sessions, chunks: int) -> list[Block]:
+def _run_sessions(walks: Sequence[Walk], sessions: Sessions, chunks: int) -> list[Block]:
     shown: list[Block] = []
     for rows in np.array_split(np.arange(len(sessions)), chunks):
-        for scenario in range(len(SCENARIOS)):
-            own = rows[sessions.scenario[rows] == scenario]
+        for walk in walks:
+            own = rows[sessions.scenario[rows] == walk.scenario]
             if len(own):
-                for part in _run_scenario(walk, sessions.take(own), scenario):
+                for part in _run_scenario(walk, sessions.take(own)):
                     part["session"] = own[part["session"]]
                     shown.append(part)
     return shown
@@ -173,9 +176,9 @@ def _stack(parts: list[Block]) -> Block:
     return np.concatenate([part.view(np.uint8) for part in parts]).view(SHOWN)
 
 
-def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Block]:
+def _run_scenario(walk: Walk, sessions: Sessions) -> Iterator[Block]:
     """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
-    settings, on_air, n = walk.scene.config.scenarios[scenario], walk.scene.on_air, len(sessions)
+    scenario, on_air, n = walk.scenario, walk.scene.on_air, len(sessions)
     visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
     goes_on = np.ones(n, np.bool_)
     if scenario in _ENTRANCES:
@@ -185,12 +188,12 @@ def _run_scenario(walk: Walk, sessions: Sessions, scenario: int) -> Iterator[Blo
         )
     play = watch_rooms if scenario == SWIPE else read_pages
     active = np.flatnonzero(goes_on)
-    for _ in range(settings.max_requests):
+    for _ in range(walk.settings.max_requests):
         if not len(active):
             return
-        requests, n_candidates = walk.ask(sessions, visits, active, scenario)
-        slate = walk.answer(requests, visits, active, settings.slate_size)
-        step = Step(active, scenario, requests.row, slate.column, slate.propensity, n_candidates)
+        requests, asked = walk.ask(visits, active)
+        slate = walk.answer(requests, asked.uniforms, visits, active)
+        step = Step(active, scenario, asked.row, slate.column, slate.propensity, asked.n_candidates)
         shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
         n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
         yield shown[:n_shown]

@@ -51,7 +51,7 @@ def enter_rooms(
         who = stage.airings[e].streamer_id
         stay_s, _ = stay_of(stage, reception, pair_uniforms(seed, visits, a, who, ENTRY_STAY))
         if me.entry == TASK:  # the user stays for the coins
-            stay_s = max(stay_s, stage.laws.session.task_stay_s)
+            stay_s = max(stay_s, stage.laws[0].session.task_stay_s)
         _move_on(stage, visits, a, scenario, e, max(min(stay_s, reception.remaining_s), 0.0))
         goes_on[a] = me.now_s < me.deadline_s
 
@@ -98,7 +98,7 @@ def _move_on(
     stage: Stage, visits: Visits, a: int, scenario: int, airing: int, watch_s: float
 ) -> None:
     """Make the watched room the refer: it pulls interest, and wears out what it resembles."""
-    rules, content, me = stage.laws.session, stage.content[airing], visits.rows[a]
+    rules, content, me = stage.laws[0].session, stage.content[airing], visits.rows[a]
     me.refer, me.refer_watch_s = airing, watch_s
     visits.seen[a, me.n_seen] = stage.airings[airing].streamer_id
     me.n_seen += 1

@@ -29,8 +29,8 @@ from sim.response import (
     social_logit,
 )
 from sim.scene import Minds, Stage, attraction_of, inclination_of, moment_at, remaining_s_of
-from sim.schema import PAD, SWIPE, TARGETS, WATCH_CAP_S, Requests
-from sim.watch import expected_watch_s, stay_classes
+from sim.schema import PAD, SWIPE, TARGETS, Requests
+from sim.watch import law_of_stay
 
 N_TARGETS = len(TARGETS)
 Chances = tuple[float, float, float, float, float, float, float, float]
@@ -95,9 +95,9 @@ def target_chances(
         moment: of the impression.
     """
     p_enter, satisfaction, p_stays, remaining_s = reception
-    short, view, long = stay_classes(laws.watch, p_stays, satisfaction, remaining_s)
-    cut_s = min(max(remaining_s, 0.0), WATCH_CAP_S)
-    watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, cut_s)
+    short, view, long, watched = law_of_stay(
+        laws.watch, laws.uncut, p_stays, satisfaction, remaining_s
+    )
     social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
     at_once = after_stay(laws, social, commerce, own.follows, 0)
     after_view = after_stay(laws, social, commerce, own.follows, 1)
@@ -106,7 +106,7 @@ def target_chances(
     cart = bag_click * p_cart(laws, own)
     return (
         p_enter * (1.0 - short) if swipes else p_enter,
-        p_enter * watched_s / WATCH_CAP_S,
+        p_enter * watched,
         p_enter * (short * at_once[0] + view * after_view[0] + long * after_long[0]),
         p_enter * (short * at_once[1] + view * after_view[1] + long * after_long[1]),
         p_enter * (short * at_once[2] + view * after_view[2] + long * after_long[2]),
@@ -190,15 +190,17 @@ def _weigh_candidates(
             if e == PAD:
                 continue
             # a card at the top of a page is reached after a glance
-            start_s = time_s[i] + stage.laws.session.glance_s * stage.laws.layouts.has_click[where]
+            start_s = (
+                time_s[i] + stage.laws[0].session.glance_s * stage.laws[0].layouts.has_click[where]
+            )
             left_s = remaining_s_of(stage, e, start_s, deadline_s[i])
             pair = attraction_of(
                 stage, where, who, humour, interest[i], fatigue[i], e, left_s, views[c],
                 follows[c],
             )  # fmt: skip
             own = inclination_of(stage, where, who, humour, e, follows[c])
-            reception, moment = reception_of(stage.laws, pair), moment_at(stage, e, start_s)
-            p = target_chances(stage.laws, where == SWIPE, reception, own, moment)
+            reception, moment = reception_of(stage.laws[0], pair), moment_at(stage, e, start_s)
+            p = target_chances(stage.laws[0], where == SWIPE, reception, own, moment)
             for w in range(len(weights)):
                 for t in range(N_TARGETS):
                     out[w, i, c] += weights[w, t] * p[t]

@@ -7,17 +7,59 @@ with g = satisfaction_gain x content satisfaction; the stay is cut where the roo
 ends. Source: shape and medians fitted to KuaiLive (reference figures in conf/world); a single
 log-normal fits neither the median nor the tail.
 
-All functions are compiled scalars; `law` is `sim.kernel.numbers` of a `WatchConfig`.
+All functions are compiled scalars; `law` is `sim.kernel.numbers` of a `WatchConfig`. The truth asks
+for the law of a stay once for every impression: for those that nothing cuts it is interpolated.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cache
 
-from sim.kernel import kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.kernel import kernel, numbers
 from sim.normal import normal_cdf, normal_quantile
 from sim.parameters import WatchConfig
-from sim.schema import EFFECTIVE_VIEW_S
+from sim.schema import EFFECTIVE_VIEW_S, WATCH_CAP_S
+
+_MOST_SATISFIED = 2.0
+"""Satisfaction counts between minus this and this, logits."""
+
+_GRID_SIZE = 256
+_GRID_STEP = 2 * _MOST_SATISFIED / (_GRID_SIZE - 1)
+_TOLERANCE = 1e-9
+"""Largest error of an interpolated share of bounces or of WATCH_CAP_S."""
+
+_SHORT, _BOUNCE, _ENGAGED = range(3)
+
+
+@dataclass(frozen=True)
+class UncutStays:
+    """What becomes of stays that nothing cuts, by satisfaction on a grid.
+
+    Columns: share of bounces below an effective view, and mean of min(watch, WATCH_CAP_S) of
+    bounces and of engaged stays, in WATCH_CAP_S. Cubic interpolation (Lagrange, four points).
+    """
+
+    from_s: float
+    """Stays with at least so much time left are those; infinite where the law has a corner that
+    the grid does not resolve."""
+    table: NDArray[np.float64]
+    """[grid, 3]."""
+
+    @classmethod
+    @cache
+    def of(cls, config: WatchConfig) -> UncutStays:
+        """Return the grid of a law."""
+        law = numbers(config)
+        grid = np.linspace(-_MOST_SATISFIED, _MOST_SATISFIED, _GRID_SIZE, dtype=np.float64)
+        table, middle = _tabulated(law, grid), (grid[:-1] + grid[1:]) / 2
+        uncut = cls(max(WATCH_CAP_S, config.bounce_cap_s), table)
+        error = np.abs(_interpolated(numbers(uncut), middle) - _tabulated(law, middle)).max()
+        return uncut if error <= _TOLERANCE else cls(math.inf, table)
 
 
 @kernel
@@ -87,9 +129,66 @@ def expected_watch_s(
 
 
 @kernel
+def law_of_stay(
+    law: WatchConfig, uncut: UncutStays, p_engaged: float, satisfaction: float, remaining_s: float
+) -> tuple[float, float, float, float]:
+    """Return the three `stay_classes` and E[min(watch, WATCH_CAP_S)] / WATCH_CAP_S of a cut stay.
+
+    Args:
+        law: parameters.
+        uncut: `sim.kernel.numbers` of them on a grid.
+        p_engaged: probability that the stay is engaged.
+        satisfaction: content satisfaction, centred logits.
+        remaining_s: seconds until the room or session ends.
+    """
+    if remaining_s >= uncut.from_s:
+        short, bounce, engaged = _between(uncut, satisfaction)
+        p_short = (1.0 - p_engaged) * short
+        watched = p_engaged * engaged + (1.0 - p_engaged) * bounce
+        return p_short, 1.0 - p_short - p_engaged, p_engaged, watched
+    p_short, p_view, p_long = stay_classes(law, p_engaged, satisfaction, remaining_s)
+    cut_s = min(max(remaining_s, 0.0), WATCH_CAP_S)
+    watched = expected_watch_s(law, p_engaged, satisfaction, cut_s) / WATCH_CAP_S
+    return p_short, p_view, p_long, watched
+
+
+@kernel
+def _between(uncut: UncutStays, satisfaction: float) -> tuple[float, float, float]:
+    place = min(max(satisfaction, -_MOST_SATISFIED), _MOST_SATISFIED) + _MOST_SATISFIED
+    place /= _GRID_STEP
+    i = min(max(int(place), 1), _GRID_SIZE - 3)
+    t, table = place - i, uncut.table
+    a, b = t * (t - 1.0) * (2.0 - t) / 6.0, (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0
+    c, d = (t + 1.0) * t * (2.0 - t) / 2.0, (t + 1.0) * t * (t - 1.0) / 6.0
+    return (
+        a * table[i - 1, 0] + b * table[i, 0] + c * table[i + 1, 0] + d * table[i + 2, 0],
+        a * table[i - 1, 1] + b * table[i, 1] + c * table[i + 1, 1] + d * table[i + 2, 1],
+        a * table[i - 1, 2] + b * table[i, 2] + c * table[i + 1, 2] + d * table[i + 2, 2],
+    )
+
+
+@kernel
+def _interpolated(uncut: UncutStays, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
+    out = np.empty((len(satisfaction), 3))
+    for i in range(len(satisfaction)):
+        out[i, _SHORT], out[i, _BOUNCE], out[i, _ENGAGED] = _between(uncut, satisfaction[i])
+    return out
+
+
+@kernel
+def _tabulated(law: WatchConfig, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
+    out = np.empty((len(satisfaction), 3))
+    for i in range(len(satisfaction)):
+        out[i, _SHORT] = stay_classes(law, 0.0, satisfaction[i], np.inf)[0]
+        out[i, _BOUNCE] = expected_watch_s(law, 0.0, satisfaction[i], WATCH_CAP_S) / WATCH_CAP_S
+        out[i, _ENGAGED] = expected_watch_s(law, 1.0, satisfaction[i], WATCH_CAP_S) / WATCH_CAP_S
+    return out
+
+
+@kernel
 def _location(law: WatchConfig, engaged: bool, satisfaction: float) -> tuple[float, float]:
     """Return mean and standard deviation of the log watch time before the truncation."""
-    gain = law.satisfaction_gain * min(max(satisfaction, -2.0), 2.0)
+    gain = law.satisfaction_gain * min(max(satisfaction, -_MOST_SATISFIED), _MOST_SATISFIED)
     if engaged:
         return math.log(law.engaged_median_s) + gain, law.engaged_log_sigma
     return math.log(law.bounce_median_s) + gain, law.bounce_log_sigma

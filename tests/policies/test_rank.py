@@ -55,6 +55,29 @@ def test_every_position_has_its_exact_conditional_probability(
             left.remove(column)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 150), st.floats(0.0, 1.0))
+def test_equal_scores_are_filled_alike_whether_they_are_known_to_be_equal(
+    seed: int, k: int, c: int, share: float
+) -> None:
+    """One number for all cells takes a way of its own to the same slates."""
+    rng = np.random.default_rng(seed)
+    mask, u = rng.random((5, c)) < share, rng.random((5, k))
+    one, many = np.broadcast_to(np.float32(2.0), (5, c)), np.full((5, c), np.float32(2.0))
+    assert one.strides == (0, 0)
+    quick, slow = rank(one, mask, k, GREEDY, u), rank(many, mask, k, GREEDY, u)
+    np.testing.assert_array_equal(quick.column, slow.column)
+    np.testing.assert_array_equal(quick.propensity, slow.propensity)
+
+
+def test_one_number_for_all_cells_must_be_finite() -> None:
+    nan = np.broadcast_to(np.float32(np.nan), (2, 3))
+    with pytest.raises(ValueError, match="6 of 6 scores are not finite"):
+        rank(nan, np.ones((2, 3), np.bool_), 1, GREEDY, np.full((2, 1), 0.5))
+    shut = rank(nan, np.zeros((2, 3), np.bool_), 1, GREEDY, np.full((2, 1), 0.5))
+    assert (shut.column == PAD).all()
+
+
 @pytest.mark.parametrize("explore", KINDS, ids=lambda e: e.kind)
 def test_frequencies_of_whole_slates_equal_the_product_of_propensities(
     explore: Exploration,

@@ -6,8 +6,9 @@ from scipy.special import expit, ndtr, ndtri
 
 from sim.kernel import numbers
 from sim.normal import normal_cdf, normal_quantile, sigmoid
+from sim.parameters import WatchConfig
 from sim.rng import Purpose, uniforms
-from sim.watch import draw_watch_s, expected_watch_s, stay_classes
+from sim.watch import UncutStays, draw_watch_s, expected_watch_s, law_of_stay, stay_classes
 from tests.sim.worlds import config
 
 N = 60_000
@@ -45,3 +46,22 @@ def test_cut_stays_have_the_stated_classes_and_mean(remaining_s):
     cut = np.minimum(watch_s, 600.0)
     mean = expected_watch_s(LAW, p_engaged, satisfaction, min(remaining_s, 600.0))
     assert abs(cut.mean() - mean) < 4 * cut.std() / np.sqrt(N) + 1e-9
+
+
+CORNERED = WatchConfig(3.0, 0.01, 60.0, 80.0, 0.01, 5.0)
+"""A law that jumps with satisfaction, too sharp for a grid."""
+
+
+@pytest.mark.parametrize("watch", [WATCH, CORNERED], ids=["smooth", "cornered"])
+def test_the_quick_law_of_a_stay_equals_the_exact_one(watch: WatchConfig) -> None:
+    """Interpolated where nothing cuts the stay, exact elsewhere; a law with corners always is."""
+    law, uncut = numbers(watch), UncutStays.of(watch)
+    assert (uncut.from_s == np.inf) == (watch is CORNERED)
+    grid, p_engaged = numbers(uncut), 0.3
+    for satisfaction in np.linspace(-2.5, 2.5, 301):
+        for remaining_s in (-1.0, 0.0, 30.0, 599.0, 600.0, 1e6):
+            quick = law_of_stay(law, grid, p_engaged, satisfaction, remaining_s)
+            classes = stay_classes(law, p_engaged, satisfaction, remaining_s)
+            cut_s = min(max(remaining_s, 0.0), 600.0)
+            watched = expected_watch_s(law, p_engaged, satisfaction, cut_s) / 600.0
+            np.testing.assert_allclose(quick, (*classes, watched), rtol=0, atol=1e-9)
