@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sim.kernel import kernel
 from sim.schema import PAD, Bools, Floats
 
-_STRIDE = 32
-"""Columns that are counted at once."""
+_STRIDES = 32, 8
+"""Columns that are counted at once, first in long and then in short steps."""
 
 _REFRESH = 1e-200
 """Below this total, weights relative to an already chosen maximum are computed afresh."""
@@ -21,7 +21,7 @@ _REFRESH = 1e-200
 
 @kernel
 def fill_alike(
-    mask: Bools,
+    ones: NDArray[np.uint8],
     uniforms: NDArray[np.float64],
     column: NDArray[np.int32],
     propensity: NDArray[np.float64],
@@ -29,20 +29,22 @@ def fill_alike(
     """Fill the slates as `fill_greedy` does where all scores are the same number.
 
     Then nothing needs to be collected: the choice is the nth open column, where `replaced` tells
-    which one stands in the place of a choice made before.
+    which one stands in the place of a choice made before. `ones` is the mask in numbers, which
+    are added up twice as fast.
     """
     slate_size = column.shape[1]
     place, replaced = np.empty(slate_size, np.int64), np.empty(slate_size, np.int64)
-    for b in range(len(mask)):
-        n_open = 0
-        for c in range(mask.shape[1]):
-            n_open += mask[b, c]
+    for b in range(len(ones)):
+        n_open = np.int64(0)
+        for c in range(ones.shape[1]):
+            n_open += np.int64(ones[b, c])
+        n_free = int(n_open)
         for k in range(slate_size):
-            if k >= n_open:
+            if k >= n_free:
                 column[b, k], propensity[b, k] = PAD, 1.0
                 continue
-            j = _nth(uniforms[b, k], n_open - k)
-            chosen, last = j, n_open - k - 1
+            j = _nth(uniforms[b, k], n_free - k)
+            chosen, last = j, n_free - k - 1
             for i in range(k):  # the latest replacement of a place counts
                 if place[i] == j:
                     chosen = replaced[i]
@@ -50,23 +52,24 @@ def fill_alike(
             for i in range(k):
                 if place[i] == last:
                     replaced[k] = replaced[i]
-            column[b, k], propensity[b, k] = _nth_open(mask[b], chosen), 1.0 / (n_open - k)
+            column[b, k], propensity[b, k] = _nth_open(ones[b], chosen), 1.0 / (n_free - k)
 
 
 @kernel
-def _nth_open(mask: Bools, nth: int) -> int:
+def _nth_open(ones: NDArray[np.uint8], nth: int) -> int:
     """Return the column of the nth open candidate, from 0; there must be one."""
-    c = 0
-    while c + _STRIDE <= len(mask):
-        n = 0
-        for i in range(c, c + _STRIDE):
-            n += mask[i]
-        if nth < n:
-            break
-        nth -= n
-        c += _STRIDE
-    while nth > 0 or not mask[c]:
-        nth -= mask[c]
+    c, left = 0, np.int64(nth)
+    for stride in _STRIDES:
+        while c + stride <= len(ones):
+            n = np.int64(0)
+            for i in range(c, c + stride):
+                n += np.int64(ones[i])
+            if left < n:
+                break
+            left -= n
+            c += stride
+    while left > 0 or ones[c] == 0:
+        left -= np.int64(ones[c])
         c += 1
     return c
 

@@ -97,7 +97,7 @@ def rank(
     mask, drawn = _ready(mask, np.bool_), _ready(uniforms, np.float64)
     slate = Slate(np.empty(drawn.shape, np.int32), np.empty(drawn.shape))
     if scores.strides == (0, 0) and exploration.kind == "greedy" and scores.size:
-        fill_alike(mask, drawn, slate.column, slate.propensity)
+        fill_alike(mask.view(np.uint8), drawn, slate.column, slate.propensity)
         finite = bool(np.isfinite(scores[0, 0]) or not mask.any())
     else:
         ready = _ready(scores, np.float32 if scores.dtype == np.float32 else np.float64)

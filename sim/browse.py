@@ -104,7 +104,7 @@ def _remember(stage: Stage, visits: Visits, a: int, page: Block) -> None:
         visits.fatigue[a, k] *= stage.laws[0].session.satiation_memory
     for i in range(len(page)):
         e = page[i].airing
-        visits.seen[a, me.n_seen] = stage.airings[e].streamer_id
+        visits.seen[a, me.n_seen] = stage.airings[e].place
         me.n_seen += 1
         if page[i].watch_s >= EFFECTIVE_VIEW_S:
             for k in range(visits.fatigue.shape[1]):

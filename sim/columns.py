@@ -52,6 +52,18 @@ class Columns:
         return cls(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
     @classmethod
+    def gathered(cls, parts: Sequence[Self], rows: Sequence[Ints]) -> Self:
+        """Stack the rows of `rows[i]` in `parts[i]`, without stacking the parts."""
+        ends = np.cumsum([len(own) for own in rows])
+        columns: dict[str, NDArray[np.generic]] = {}
+        for name, dtype in cls.dtypes().items():
+            columns[name] = np.empty(ends[-1], dtype)
+            for part, own, end in zip(parts, rows, ends, strict=True):
+                # with a mode numpy writes to `out` at once
+                getattr(part, name).take(own, out=columns[name][end - len(own) : end], mode="clip")
+        return cls(**columns)
+
+    @classmethod
     @cache
     def dtypes(cls) -> dict[str, np.dtype[np.generic]]:
         """Return {column: dtype} as annotated."""

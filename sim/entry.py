@@ -57,7 +57,7 @@ def enter_products(
             continue
         e, me = glimpsed(stage, cell, n_on_air, visits, a, row[a], seed, glimpses), visits.rows[a]
         me.refer = e
-        visits.seen[a, me.n_seen] = stage.airings[e].streamer_id
+        visits.seen[a, me.n_seen] = stage.airings[e].place
         me.n_seen += 1
         long_term = stage.interests[ATTENTION, scenario, me.user_id]
         product = stage.goods_content[stage.airings[e].product_id]

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from sim import arrow
@@ -198,11 +197,10 @@ class LogWriter:
         """Yield (name, bytes) of every file of the day."""
         day = f"day={record.day:04d}"
         for code, scenario in enumerate(SCENARIOS):
-            rows = np.flatnonzero(record.impressions.scenario == code)
+            shown, truth = record.of_scenario(code)
             part = f"{day}/scenario={scenario}/part-0.parquet"
-            shown = to_table(record.impressions, drop=("scenario",), rows=rows)
-            yield f"impressions/{part}", to_parquet(shown)
-            yield f"truth/impressions/{part}", to_parquet(to_table(record.truth, rows=rows))
+            yield f"impressions/{part}", to_parquet(to_table(shown, drop=("scenario",)))
+            yield f"truth/impressions/{part}", to_parquet(to_table(truth))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
         yield f"follows/{day}/part-0.parquet", to_parquet(to_table(record.follows))
@@ -222,7 +220,7 @@ class LogWriter:
                 "streamers": record.catalogue.n_streamers,
                 "products": record.catalogue.n_products,
             },
-            "impressions": self.manifest["impressions"] + len(record.impressions),
+            "impressions": self.manifest["impressions"] + record.n_impressions,
             "purchases": self.manifest["purchases"] + len(record.purchases),
             "refunds": self.manifest["refunds"] + len(record.refunds),
             "days_written": record.day + 1,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sim.kernel import Block, block, kernel
 
 _USER = np.int64(1) << 32
+_STREAMER = _USER - 1
 
 
 BOND = np.dtype(
@@ -69,7 +70,7 @@ class Relations:
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
         start = np.searchsorted(self.key, np.arange(n_users + 1) * _USER)
-        return Bonds(start, block(BOND, self.key % _USER, self.views, self.follows))
+        return Bonds(start, block(BOND, self.key & _STREAMER, self.views, self.follows))
 
     def add(
         self,

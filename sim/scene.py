@@ -62,13 +62,14 @@ PRODUCT = np.dtype([("appeal", np.float64), ("log_price", np.float64)])
 AIRING = np.dtype(
     [
         ("streamer_id", np.int64),
+        ("place", np.int64),
         ("product_id", np.int64),
         ("room_id", np.int64),
         ("end_s", np.float64),
         ("highlight", np.float64),
     ]
 )
-"""A streamer on air in a slot."""
+"""A streamer on air in a slot; `place` is its number among those of the day."""
 
 ATTENTION, SOCIAL, COMMERCE = range(len(INTERESTS))
 

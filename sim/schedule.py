@@ -77,6 +77,24 @@ class DaySupply:
         """Rooms in each row of the candidate table [R]."""
         return np.asarray(np.count_nonzero(self.cell != PAD, axis=1), np.int64)
 
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """Number of each airing's streamer among those on air [E]."""
+        there = np.zeros(int(self.streamer_id.max(initial=-1)) + 1, np.bool_)
+        there[self.streamer_id] = True
+        return (np.cumsum(there) - 1)[self.streamer_id]
+
+    @cached_property
+    def column_of(self) -> NDArray[np.int32]:
+        """Column of the streamer in each place in the candidate table [R, places], PAD if none.
+
+        That of `Supply`, without those who are not on air.
+        """
+        table = np.full((len(self.cell), int(self.place.max(initial=0)) + 1), PAD, np.int32)
+        rows, columns = np.nonzero(self.cell != PAD)
+        table[rows, self.place[self.cell[rows, columns]]] = columns
+        return table
+
     def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the table row [B] that lists what is on air at `time_s` [B]."""
         return (self.first_row(scenario) + time_s // SLOT_S).astype(np.int32)
@@ -151,7 +169,7 @@ def day_supply(
     room = np.repeat(np.arange(len(order)), count)
     within = np.arange(len(room)) - np.repeat(np.cumsum(count) - count, count)
     slot = np.maximum(start, first)[room] + within
-    by_slot = np.lexsort((streamer[room], slot))
+    by_slot = np.argsort((slot << 32) + streamer[room])  # unique, so no stable sort is needed
     room, slot = room[by_slot], slot[by_slot]
     who = streamer[room]
 

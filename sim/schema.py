@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.columns import Columns, locked
+from sim.kernel import kernel
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer]
@@ -336,9 +337,9 @@ class Requests:
 
     def _own_lists(self) -> tuple[NDArray[np.int32], Supply]:
         """Return the rows [B] of these requests in a table of their own lists."""
-        if len(self) and (self.scenario == self.scenario[0]).all():
+        low, high, alike = _span(self.scenario, self.row)
+        if alike:
             # lists of one scenario stand in the order of time: a view up to the latest will do
-            low, high = self.row.min(), self.row.max() + 1
             return self.row - low, self.supply.lists(slice(low, high))
         used = np.zeros(len(self.supply.streamer_id), np.bool_)
         used[self.row] = True
@@ -365,6 +366,17 @@ class Requests:
         """Yield slices that cut the batch into blocks of at most `size` requests."""
         for lo in range(0, len(self), size):
             yield slice(lo, min(lo + size, len(self)))
+
+
+@kernel
+def _span(scenario: NDArray[np.int8], row: NDArray[np.int32]) -> tuple[int, int, bool]:
+    """Return the range of rows, and whether there are requests and all are of one scenario."""
+    low, high, alike = 0, 0, len(row) > 0
+    for b in range(len(row)):
+        low = min(low, row[b]) if b > 0 else row[b]
+        high = max(high, row[b] + 1)
+        alike = alike and scenario[b] == scenario[0]
+    return low, high, alike
 
 
 @cache

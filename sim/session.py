@@ -96,7 +96,8 @@ class Visits(NamedTuple):
     fatigue: NDArray[np.float32]
     """Sum of the contents viewed, fading [N, K]."""
     seen: NDArray[np.int32]
-    """Streamers that a session was shown or entered through, the first `n_seen` of [N, J]."""
+    """Places of streamers whom a session was shown or entered through, the first `n_seen` of
+    [N, J]."""
 
 
 class Asked(NamedTuple):
@@ -176,6 +177,7 @@ class Walk:
         self.scenario = scenario
         self.settings = scene.config.scenarios[scenario]
         self._supply = scene.on_air.supply
+        self._column_of = scene.on_air.column_of
         self._n_rooms = scene.on_air.n_rooms
         self._first_row = scene.on_air.first_row(scenario)
 
@@ -186,12 +188,12 @@ class Walk:
             np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32),
             np.empty(n, np.int8), np.empty(n, np.int8), np.empty(n), np.empty(n),
             np.empty(n, np.int16), np.empty(n, np.int32), np.empty(n, np.float32),
-            np.empty((n, supply.valid.shape[1]), np.bool_), np.empty(n, np.int32),
+            np.empty((n, supply.streamer_id.shape[1]), np.bool_), np.empty(n, np.int32),
             np.empty(n, np.int32), np.empty((n, self.settings.slate_size)),
         )  # fmt: skip
         _ask(
-            self.seed, supply.valid, supply.column_of, self._n_rooms,
-            self.scene.on_air.streamer_id, self._first_row, visits, active, asked,
+            self.seed, self._column_of, self._n_rooms, self.scene.on_air.streamer_id,
+            self._first_row, visits, active, asked,
         )  # fmt: skip
         return Requests(*asked[:-2], supply=supply, catalogue=self.catalogue), asked
 
@@ -306,7 +308,6 @@ def write_row(
 @kernel
 def _ask(
     seed: int,
-    valid: NDArray[np.bool_],
     column_of: NDArray[np.int32],
     n_rooms: NDArray[np.int64],
     streamer_id: NDArray[np.int32],
@@ -319,8 +320,7 @@ def _ask(
 
     Args:
         seed: the world's seed.
-        valid: of the supply [R, C].
-        column_of: of the supply [R, S].
+        column_of: column by place in each row of the supply [R, places].
         n_rooms: rooms in each row of the supply [R].
         streamer_id: of each airing [E].
         first_row: row of the supply in which the scenario would be at time 0.
@@ -337,13 +337,12 @@ def _ask(
         to.refer_id[b] = streamer_id[me.refer] if me.refer != PAD else PAD
         to.refer_watch_s[b] = me.refer_watch_s
         to.row[b] = first_row + int(me.now_s // SLOT_S)
-    open_candidates(valid, column_of, n_rooms, to.row, active, visits, to.mask, to.n_candidates)
+    open_candidates(column_of, n_rooms, to.row, active, visits, to.mask, to.n_candidates)
     _draw_uniforms(seed, visits, active, to.uniforms)
 
 
 @kernel
 def open_candidates(
-    valid: NDArray[np.bool_],
     column_of: NDArray[np.int32],
     n_rooms: NDArray[np.int64],
     row: NDArray[np.int32],
@@ -355,9 +354,9 @@ def open_candidates(
     """Mark the rooms on air [B, C] that the session has not been shown, and count them [B]."""
     for b in range(len(active)):
         r, a = row[b], active[b]  # read once: the compiler can't know that the mask is elsewhere
-        for c in range(mask.shape[1]):
-            mask[b, c] = valid[r, c]
         n = n_rooms[r]
+        for c in range(mask.shape[1]):
+            mask[b, c] = c < n  # a row is filled from the left
         for j in range(visits.rows[a].n_seen):
             c = column_of[r, visits.seen[a, j]]
             if c != PAD and mask[b, c]:

@@ -100,7 +100,7 @@ def _move_on(
     """Make the watched room the refer: it pulls interest, and wears out what it resembles."""
     rules, content, me = stage.laws[0].session, stage.content[airing], visits.rows[a]
     me.refer, me.refer_watch_s = airing, watch_s
-    visits.seen[a, me.n_seen] = stage.airings[airing].streamer_id
+    visits.seen[a, me.n_seen] = stage.airings[airing].place
     me.n_seen += 1
     viewed = 1.0 if watch_s >= EFFECTIVE_VIEW_S else 0.0
     for k in range(len(content)):

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from sim import arrow
 from sim.schema import (
@@ -67,24 +66,14 @@ CATALOGUE_PARTS = {"users": "user_", "streamers": "streamer_", "products": "prod
 
 
 def to_table(
-    record: Impressions | Purchases | Refunds | Follows | TruthRows,
-    drop: tuple[str, ...] = (),
-    rows: NDArray[np.integer] | None = None,
+    record: Impressions | Purchases | Refunds | Follows | TruthRows, drop: tuple[str, ...] = ()
 ) -> pa.Table:
-    """Return the record as an Arrow table, without `drop` and the columns that are not stored.
-
-    Args:
-        record: with arrays [N].
-        drop: further columns to leave out.
-        rows: rows to take, in this order; None takes all.
-    """
+    """Return the record as an Arrow table, without `drop` and the columns that are not stored."""
     columns: dict[str, pa.Array] = {}
     for f in fields(record):
         if f.name in NOT_STORED.get(type(record), ()) or f.name in drop:
             continue
         values = getattr(record, f.name)
-        if rows is not None:
-            values = values.take(rows)
         if f.name in WORDS:
             columns[f.name] = arrow.words(values, WORDS[f.name])
         else:

@@ -42,8 +42,8 @@ class DayRecord:
     """One finished day."""
 
     day: int
-    impressions: Impressions
-    truth: TruthRows
+    ticks: tuple[TickOutcome, ...]
+    """What was shown tick by tick; see `impressions` and `truth`."""
     purchases: Purchases
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds
@@ -52,6 +52,28 @@ class DayRecord:
     """Follows of the day's sessions; of day 0 also those from before."""
     on_air: DaySupply
     catalogue: Catalogue
+
+    @property
+    def n_impressions(self) -> int:
+        """How many there are."""
+        return sum(len(tick.impressions) for tick in self.ticks)
+
+    def of_scenario(self, scenario: int) -> tuple[Impressions, TruthRows]:
+        """Return what was shown in one of SCENARIOS, and its true side."""
+        shown = [Impressions.empty(), *(tick.impressions for tick in self.ticks)]
+        truth = [TruthRows.empty(), *(tick.truth for tick in self.ticks)]
+        rows = [np.flatnonzero(part.scenario == scenario) for part in shown]
+        return Impressions.gathered(shown, rows), TruthRows.gathered(truth, rows)
+
+    @cached_property
+    def impressions(self) -> Impressions:
+        """What was shown on the day."""
+        return Impressions.concat([Impressions.empty(), *(t.impressions for t in self.ticks)])
+
+    @cached_property
+    def truth(self) -> TruthRows:
+        """The true side of the impressions, in their order."""
+        return TruthRows.concat([TruthRows.empty(), *(t.truth for t in self.ticks)])
 
 
 @dataclass(frozen=True)
@@ -265,8 +287,7 @@ class World:
             bought = self._begin_day(crew, backlog)
         record = DayRecord(
             day=day,
-            impressions=Impressions.concat([Impressions.empty(), *(o.impressions for o in done)]),
-            truth=TruthRows.concat([TruthRows.empty(), *(o.truth for o in done)]),
+            ticks=tuple(done),
             purchases=today,
             refunds=_of_day(refunds, day),
             follows=_follows(before, done),
