@@ -17,6 +17,8 @@ T = TypeVar("T", bound=np.generic)
 
 def locked(array: NDArray[T]) -> NDArray[T]:
     """Return a read-only view; the array itself stays as it is."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

@@ -86,6 +86,36 @@ SHOWN = np.dtype(
 `examined` the probability that the card was looked at."""
 
 
+class Sheet:
+    """Room for raw impressions, which grows as they come."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty(1024, SHOWN)
+        self._n = 0
+
+    @property
+    def rows(self) -> Block:
+        """SHOWN [N], all that was kept."""
+        return self._rows[: self._n]
+
+    def clear(self) -> None:
+        """Forget what was kept, but not the room."""
+        self._n = 0
+
+    def room(self, n: int) -> Block:
+        """Return room for `n` rows behind those that were kept."""
+        if self._n + n > len(self._rows):
+            grown = np.empty(2 * (self._n + n), SHOWN)
+            # as bytes, which spares numpy from going through the fields
+            grown[: self._n].view(np.uint8)[:] = self.rows.view(np.uint8)
+            self._rows = grown
+        return self._rows[self._n : self._n + n]
+
+    def keep(self, n: int) -> None:
+        """Keep the first `n` rows of the room last asked for."""
+        self._n += n
+
+
 class Visits(NamedTuple):
     """Sessions of one scenario under way; they change in place as they go on."""
 
@@ -176,7 +206,7 @@ class Walk:
         self.seed = seed
         self.scenario = scenario
         self.settings = scene.config.scenarios[scenario]
-        self._supply = scene.on_air.supply
+        self._supply = scene.on_air.supply.read_only
         self._column_of = scene.on_air.column_of
         self._n_rooms = scene.on_air.n_rooms
         self._first_row = scene.on_air.first_row(scenario)
@@ -195,6 +225,8 @@ class Walk:
             self.seed, self._column_of, self._n_rooms, self.scene.on_air.streamer_id,
             self._first_row, visits, active, asked,
         )  # fmt: skip
+        for column in asked[: -len(("mask", "row", "n_candidates", "uniforms"))]:
+            column.flags.writeable = False  # spares `Requests.as_handed` a view of each
         return Requests(*asked[:-2], supply=supply, catalogue=self.catalogue), asked
 
     def answer(

@@ -8,7 +8,7 @@ news and the sums with each tick, and hands back its rows and its own sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from sim.arrivals import Sessions
 from sim.browse import read_pages
 from sim.entry import enter_products
-from sim.kernel import Block
 from sim.memory import Memory, crowd_of, entries_of
 from sim.outcome import TickOutcome, settle
 from sim.ranker import Ranker
 from sim.relations import Relations
 from sim.scene import Scene
 from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
-from sim.session import SHOWN, Step, Walk, begin_visits
+from sim.session import Sheet, Step, Walk, begin_visits
 from sim.swipe import enter_rooms, watch_rooms
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ class Hand:
         self.relations = list(relations)
         self.chunks = chunks
         self._today: tuple[Day, Scene] | None = None
+        self._sheet = Sheet()
 
     def run(self, order: Order) -> list[Part]:
         """Step one tick; return what each shard did."""
@@ -142,16 +142,16 @@ class Hand:
         """Run the sessions of one shard, each to its end, and what follows from each stay."""
         day, seed = self.world.day(order.day), self.world.seed
         outcome = TickOutcome.empty()
-        shown: list[Block] = []
+        self._sheet.clear()
         if len(sessions):
             stage = scene.stage(day.laws, self.relations[number], crowd)
             walks = [
                 Walk(scene, stage, day.catalogue, self.ranker, seed, scenario)
                 for scenario in range(len(SCENARIOS))
             ]
-            shown = _run_sessions(walks, sessions, self.chunks)
-        if shown:
-            outcome = settle(scene, stage, sessions, _stack(shown), seed)
+            _run_sessions(walks, sessions, self.chunks, self._sheet)
+        if len(self._sheet.rows):
+            outcome = settle(scene, stage, sessions, self._sheet.rows, seed)
             self.relations[number] = _bond(self.relations[number], outcome.impressions)
         entries = entries_of(outcome.impressions, len(order.audience))
         ends = order.tick + 1 == self.world.config.ticks_per_day
@@ -159,25 +159,18 @@ class Hand:
         return Part(outcome, entries, sessions.user_id, bonds)
 
 
-def _run_sessions(walks: Sequence[Walk], sessions: Sessions, chunks: int) -> list[Block]:
-    shown: list[Block] = []
+def _run_sessions(walks: Sequence[Walk], sessions: Sessions, chunks: int, sheet: Sheet) -> None:
     for rows in np.array_split(np.arange(len(sessions)), chunks):
         for walk in walks:
-            own = rows[sessions.scenario[rows] == walk.scenario]
+            own, before = rows[sessions.scenario[rows] == walk.scenario], len(sheet.rows)
             if len(own):
-                for part in _run_scenario(walk, sessions.take(own)):
-                    part["session"] = own[part["session"]]
-                    shown.append(part)
-    return shown
+                _run_scenario(walk, sessions.take(own), sheet)
+                session = sheet.rows["session"][before:]
+                session[:] = own[session]
 
 
-def _stack(parts: list[Block]) -> Block:
-    """Stack SHOWN rows as bytes, which spares NumPy from comparing the fields of every part."""
-    return np.concatenate([part.view(np.uint8) for part in parts]).view(SHOWN)
-
-
-def _run_scenario(walk: Walk, sessions: Sessions) -> Iterator[Block]:
-    """Step the sessions of one scenario, each to its end; yield the impressions of each step."""
+def _run_scenario(walk: Walk, sessions: Sessions, sheet: Sheet) -> None:
+    """Step the sessions of one scenario, each to its end; keep the impressions of each step."""
     scenario, on_air, n = walk.scenario, walk.scene.on_air, len(sessions)
     visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
     goes_on = np.ones(n, np.bool_)
@@ -194,9 +187,8 @@ def _run_scenario(walk: Walk, sessions: Sessions) -> Iterator[Block]:
         requests, asked = walk.ask(visits, active)
         slate = walk.answer(requests, asked.uniforms, visits, active)
         step = Step(active, scenario, asked.row, slate.column, slate.propensity, asked.n_candidates)
-        shown, goes_on = np.empty(slate.column.size, SHOWN), np.empty(len(active), np.bool_)
-        n_shown = play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on)
-        yield shown[:n_shown]
+        shown, goes_on = sheet.room(slate.column.size), np.empty(len(active), np.bool_)
+        sheet.keep(play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on))
         active = active[goes_on]
 
 
