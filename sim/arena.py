@@ -19,13 +19,13 @@ from sim.scene import Stage, inclination_of
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, TARGETS, WATCH_CAP_S, Catalogue
 from sim.session import (
     OFFER,
-    SHOWN,
     Step,
     Visits,
     begin_visits,
     open_candidates,
     session_uniforms,
 )
+from sim.sheet import SHOWN
 from sim.swipe import enter_rooms, watch_rooms
 from sim.world import World
 

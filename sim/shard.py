@@ -24,7 +24,8 @@ from sim.ranker import Ranker
 from sim.relations import Relations
 from sim.scene import Scene
 from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
-from sim.session import Sheet, Step, Walk, begin_visits
+from sim.session import Step, Walk, begin_visits
+from sim.sheet import Sheet
 from sim.swipe import enter_rooms, watch_rooms
 
 if TYPE_CHECKING:
