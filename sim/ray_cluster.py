@@ -7,6 +7,7 @@ imported only when a run begins.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,6 +18,10 @@ from sim.executor import WorkerLost
 from sim.processes import interrupts_held, one_thread
 from sim.remote_work import Answer, Recipe, RemoteExecutor, in_order, served
 from sim.shard import Hand, Order, Part
+
+_STORE_BYTES = 2**30
+"""Memory for orders and rows of a tick in a cluster of our own; beyond it, and where /dev/shm is
+smaller, Ray goes on in files."""
 
 
 class RayExecutor(RemoteExecutor):
@@ -81,11 +86,15 @@ class RayCrew:
         try:
             with interrupts_held(), one_thread():
                 if self._owns:
+                    # a cluster that is running has its own size; releases of Ray report nothing
+                    # of one that `init` starts
+                    elsewhere = bool(os.environ.get("RAY_ADDRESS"))
                     ray.init(
-                        num_cpus=None if _is_elsewhere() else len(parts),
+                        num_cpus=None if elsewhere else len(parts),
+                        object_store_memory=None if elsewhere else _STORE_BYTES,
                         include_dashboard=False,
                         log_to_driver=False,
-                        logging_level="error",
+                        logging_level=logging.ERROR,
                     )
                 make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
                 self._actors = [make.remote(recipe) for recipe in parts]
@@ -139,8 +148,3 @@ class RayCrew:
                 for actor in self._actors:
                     ray.kill(actor)
             self._actors = []
-
-
-def _is_elsewhere() -> bool:
-    """Return whether Ray will join a cluster that is running."""
-    return bool(os.environ.get("RAY_ADDRESS"))
