@@ -245,14 +245,14 @@ def _workers(config: DictConfig) -> int | None:
     if config.workers is None:
         return None
     workers = _integer(config, "workers", 1, MOST_WORKERS)
-    if config.executor == "serial" and workers != 1:
+    if workers != 1 and OmegaConf.select(config, "executor") == "serial":
         raise ConfigError(f"workers = {workers} with executor = serial; allowed: 1, or pool")
     return workers
 
 
 def _executor(config: DictConfig, workers: int | None) -> Executor:
     """Return who writes the log; `workers` and `shards` may be left open."""
-    name = config.executor
+    name = OmegaConf.select(config, "executor")
     if name not in EXECUTORS:
         raise ConfigError(f"executor = {name!r}; allowed: {', '.join(EXECUTORS)}")
     shards = None if config.shards is None else _integer(config, "shards", 1, MOST_SHARDS)

@@ -53,6 +53,7 @@ def test_the_workers_of_a_study_try_policies_whoever_writes_the_log(run) -> None
         (["simulate", "executor=dask"], "executor = 'dask'; allowed: serial, pool, ray"),
         (["fidelity", "executor=dask"], "executor = 'dask'; allowed: serial, pool, ray"),
         (["study", "executor=dask"], "executor = 'dask'; allowed: serial, pool, ray"),
+        (["fidelity", "~executor"], "executor = None; allowed: serial, pool, ray"),
         (["fidelity", "workers=2"], "workers = 2 with executor = serial; allowed: 1, or pool"),
         (["fidelity", "executor=pool", "workers=0"], "workers = 0; allowed: an integer in [1, 256"),
         (["fidelity", "shards=5000"], "shards = 5000; allowed: an integer in [1, 4096]"),
