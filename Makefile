@@ -66,7 +66,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
 	$(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check -c constraints.txt "$(TORCH)"
-	$(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check -c constraints.txt -e ".[dev,rl]"
+	$(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check -c constraints.txt -e ".[dev,rl,ray]"
 	@echo "compiling the world's kernels, once"
 	$(BIN)/swipelab simulate world=tiny days=1 out=$(VENV)/first-log >/dev/null
 	@rm -rf $(VENV)/first-log

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evaluation.arguments import named_values
 from evaluation.bench_clock import load, machine_record
 from evaluation.bench_figure import (
     RUN_IMPRESSIONS,
@@ -63,14 +64,8 @@ class BenchSettings:
         Raises:
             ConfigError: a name or value is not usable, or `out` cannot be written.
         """
-        given: dict[str, str] = {}
-        for text in arguments:
-            name, equals, value = text.partition("=")
-            if name not in ("out", "scale", "study") or not equals or not value:
-                raise ConfigError(
-                    f"bench argument {text!r}; allowed: out=DIR, scale=NAME, study=DIR"
-                )
-            given[name] = value
+        names = {"out": "DIR", "scale": "NAME", "study": "DIR"}
+        given = named_values("bench", arguments, names)
         scale = given.get("scale", cls.scale)
         if scale not in SCALES and scale not in LONG_LOGS:
             raise ConfigError(f"scale = {scale!r}; allowed: {', '.join([*SCALES, *LONG_LOGS])}")

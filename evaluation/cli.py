@@ -200,15 +200,10 @@ def _is_swept() -> bool:
 
 
 def _report(rest: list[str]) -> int:
+    from evaluation.arguments import named_values
     from evaluation.report import render
-    from sim.config import ConfigError
 
-    out = "reports/latest"
-    for text in rest:
-        name, equals, value = text.partition("=")
-        if name != "out" or not equals or not value:
-            raise ConfigError(f"report argument {text!r}; allowed: out=DIR")
-        out = value
+    out = named_values("report", rest, {"out": "DIR"}).get("out", "reports/latest")
     sys.stdout.write(f"{render(Path(out))}\n")
     return 0
 

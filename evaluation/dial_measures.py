@@ -220,11 +220,8 @@ def id_tells_age(seen: Observed) -> Estimate:
 
 def poor_leave(seen: Observed) -> Estimate:
     """How many more of the streamers who sold nothing are about to leave than of the others."""
-    streamers, memory = seen.world.population.streamers, seen.world.state.memory
-    there = streamers.joined_day == 0
-    starves = seen.world.config.turnover.starvation > 0
-    left = memory.left_day if starves else streamers.left_day
-    gone = (left < seen.records[-1].day + 3).astype(np.float64)  # notice is two days
+    there = seen.world.population.streamers.joined_day == 0
+    gone = (seen.world.left_day < seen.records[-1].day + 3).astype(np.float64)  # notice is two days
     bought = [record.purchases.streamer_id for record in seen.records]
     rich = cluster_sums(None, np.concatenate(bought), len(there)) > 0
     poor, others = ((there & rows).astype(np.float64) for rows in (~rich, rich))
@@ -243,7 +240,7 @@ def newcomers(seen: Observed) -> Estimate:
 def catalogue_size(seen: Observed) -> Estimate:
     """Streamers present on the last day, as a share of the configured number."""
     streamers, day = seen.world.population.streamers, seen.records[-1].day
-    present = (streamers.joined_day <= day) & (streamers.left_day > day)
+    present = (streamers.joined_day <= day) & (seen.world.left_day > day)
     present &= streamers.joined_day != UNBORN
     n = len(present)
     configured = seen.world.config.population.n_streamers

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from evaluation.arguments import named_values
 from evaluation.dial import Dial, DialBoard, dial_board
 from evaluation.dial_measures import MEASURES
 from evaluation.dial_parts import Observed, digest
@@ -57,14 +58,8 @@ class DialSettings:
         Raises:
             ConfigError: a name or value is not usable, or `out` cannot be written.
         """
-        given: dict[str, str] = {}
-        for text in arguments:
-            name, equals, value = text.partition("=")
-            if name not in ("out", "scale", "dial") or not equals or not value:
-                raise ConfigError(
-                    f"dials argument {text!r}; allowed: out=DIR, scale=NAME, dial=NAME[,NAME...]"
-                )
-            given[name] = value
+        names = {"out": "DIR", "scale": "NAME", "dial": "NAME[,NAME...]"}
+        given = named_values("dials", arguments, names)
         board = dial_board()
         scale = given.get("scale", "full")
         if scale not in board.scales:

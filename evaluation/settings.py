@@ -100,8 +100,10 @@ class StudySettings:
     """Negatives of the sampled metrics."""
     ks: tuple[int, ...]
     """Cut-offs of the ranking metrics, ascending."""
+    executor: Executor
+    """Who writes the log."""
     workers: int
-    """Processes; no result depends on it."""
+    """Processes that try policies; no result depends on it or on the executor."""
     out: Path
     """Folder of the results; its place can be written."""
     work: Path
@@ -119,7 +121,7 @@ class StudySettings:
             seed=self.seed,
             days=self.days,
             logging=self.logging,
-            executor=SerialExecutor(),
+            executor=self.executor,
             out=self.out,
             config_yaml=self.config_yaml,
         )
@@ -152,6 +154,7 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
         if not NAME.fullmatch(key):
             raise ConfigError(f"policies.{key}: odd name; allowed: letters, digits, _ - .")
         registry.check_node(f"policies.{key}", node)
+    workers = _integer(config, "workers", 1, MOST_WORKERS)
     label = "+".join(policies) if len(policies) <= 4 else f"{len(policies)}policies"
     settings = StudySettings(
         name=name,
@@ -165,7 +168,8 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
         objective=objective,
         sampled_m=_integer(config, "sampled_m", 1, 100_000),
         ks=_integers(config, "ks", 1, 1000),
-        workers=_integer(config, "workers", 1, 256),
+        executor=_executor(config, workers),
+        workers=workers,
         out=_out(config, Path("outputs") / name, f"{label}-seed{config.seed}", swept),
         work=_path(config, "work"),
         overwrite=_overwrite(config),
@@ -179,18 +183,7 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
 
 def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSettings:
     """Check the composed config of a simulation; arguments and errors as in `study_settings`."""
-    config = config.copy()
-    _built(config, "objective", Objective)
-    world: WorldConfig = _built(config, "world", WorldConfig)
-    settings = SimulationSettings(
-        world=world,
-        seed=_integer(config, "seed", 0, MAX_SEED),
-        days=_integer(config, "days", 1, MAX_DAYS),
-        logging=_logging(config, world),
-        executor=_executor(config),
-        out=_out(config, Path("outputs/logs"), f"{world.name}-seed{config.seed}", swept),
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
-    )
+    settings = _simulation(config, swept, Path("outputs/logs"), fewest_days=1)
     require_writable(settings.out, "out")
     require_own_log(settings.out)
     return settings
@@ -198,23 +191,30 @@ def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSett
 
 def fidelity_settings(config: DictConfig, swept: bool = False) -> FidelitySettings:
     """Check the composed config of a comparison; arguments and errors as in `study_settings`."""
-    config = config.copy()
-    _built(config, "objective", Objective)
-    world: WorldConfig = _built(config, "world", WorldConfig)
-    simulation = SimulationSettings(
-        world=world,
-        seed=_integer(config, "seed", 0, MAX_SEED),
-        days=_integer(config, "days", 2, MAX_DAYS),
-        logging=_logging(config, world),
-        executor=SerialExecutor(),
-        out=_out(config, Path("outputs/fidelity"), f"{world.name}-seed{config.seed}", swept),
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
-    )
+    simulation = _simulation(config, swept, Path("outputs/fidelity"), fewest_days=2)
     settings = FidelitySettings(simulation, simulation.out, _path(config, "work"))
     require_writable(settings.out, "out")
     require_writable(settings.work, "work")
     require_only(settings.out, COMPARISON, "comparison")
     return settings
+
+
+def _simulation(
+    config: DictConfig, swept: bool, outputs: Path, fewest_days: int
+) -> SimulationSettings:
+    """Check the part that whoever writes one log has in common; `outputs` holds unnamed ones."""
+    config = config.copy()
+    _built(config, "objective", Objective)
+    world: WorldConfig = _built(config, "world", WorldConfig)
+    return SimulationSettings(
+        world=world,
+        seed=_integer(config, "seed", 0, MAX_SEED),
+        days=_integer(config, "days", fewest_days, MAX_DAYS),
+        logging=_logging(config, world),
+        executor=_executor(config, _workers(config)),
+        out=_out(config, outputs, f"{world.name}-seed{config.seed}", swept),
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
 
 
 def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
@@ -240,19 +240,23 @@ def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
     return LoggingSettings(name, _detached(config, "logging.arguments"), exploration)
 
 
-def _executor(config: DictConfig) -> Executor:
-    """Return who does the work; `workers` and `shards` may be left open."""
-    name = config.executor
+def _workers(config: DictConfig) -> int | None:
+    """Return how many write one log, None where it is left open; the serial executor is one."""
+    if config.workers is None:
+        return None
+    workers = _integer(config, "workers", 1, MOST_WORKERS)
+    if workers != 1 and OmegaConf.select(config, "executor") == "serial":
+        raise ConfigError(f"workers = {workers} with executor = serial; allowed: 1, or pool")
+    return workers
+
+
+def _executor(config: DictConfig, workers: int | None) -> Executor:
+    """Return who writes the log; `workers` and `shards` may be left open."""
+    name = OmegaConf.select(config, "executor")
     if name not in EXECUTORS:
         raise ConfigError(f"executor = {name!r}; allowed: {', '.join(EXECUTORS)}")
-    given = {
-        key: None if config[key] is None else _integer(config, key, 1, most)
-        for key, most in (("workers", MOST_WORKERS), ("shards", MOST_SHARDS))
-    }
-    workers, shards = given["workers"], given["shards"]
+    shards = None if config.shards is None else _integer(config, "shards", 1, MOST_SHARDS)
     if name == "serial":
-        if workers not in (None, 1):
-            raise ConfigError(f"workers = {workers} with executor = serial; allowed: 1, or pool")
         return SerialExecutor(shards or 1)
     workers = workers or min(cores(), MOST_WORKERS)
     if shards is not None and shards < workers:

@@ -18,7 +18,7 @@ swipelab VERB [options]
 
 Names that study, simulate and fidelity share:
   world=PRESET  seed=N  days=N  out=DIR        and for study:  policy=NAME[,NAME...]
-  experiment=PRESET
+  executor=serial|pool|ray  who writes the log   experiment=PRESET
 
   swipelab study experiment=quickstart         what `make run` runs
   swipelab study policy=popularity,dbmtl       one study that compares both

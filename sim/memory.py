@@ -82,11 +82,23 @@ class Memory:
     """First day on which the streamer is gone."""
 
     @classmethod
-    def at_the_beginning(cls, config: WorldConfig, population: Population, seed: int) -> Memory:
-        """Return what people carry into day 0."""
-        users, n_streamers = population.users, population.n_streamers
+    def of_nobody(cls, config: WorldConfig, population: Population) -> Memory:
+        """Return the memory of users who were never there and of streamers whom nobody watched."""
+        n_users, n_streamers = len(population.users), population.n_streamers
         k = config.population.n_dims if config.drift.watch_pull > 0 else 0
-        last = np.full(len(users), -BURN_IN_DAYS, np.int32)
+        return cls(
+            last_visit_day=np.full(n_users, -BURN_IN_DAYS, np.int32),
+            satisfaction=np.zeros(n_users, np.float32),
+            interest_shift=np.zeros((n_users, k), np.float32),
+            audience=np.zeros(n_streamers),
+            earnings_cny=np.zeros(n_streamers),
+            wear=np.zeros(n_streamers),
+            left_day=np.full(n_streamers, FOREVER, np.int32),
+        )
+
+    def after_burn_in(self, config: WorldConfig, population: Population, seed: int) -> Memory:
+        """Return what people carry into day 0."""
+        users, last = population.users, self.last_visit_day.copy()
         u = uniforms(
             seed, Purpose.ARRIVAL, np.arange(len(users))[:, None], np.arange(BURN_IN_DAYS), 0, 1
         )[0]
@@ -94,16 +106,7 @@ class Memory:
         for i, day in enumerate(range(-BURN_IN_DAYS, 0)):
             hazard = hazard_of_visit(config.visits, activity, day - last, 0.0, 1.0)
             last[u[:, i] < -np.expm1(-hazard)] = day
-        forever = np.full(n_streamers, FOREVER, np.int32)
-        return cls(
-            last_visit_day=last,
-            satisfaction=np.zeros(len(users), np.float32),
-            interest_shift=np.zeros((len(users), k), np.float32),
-            audience=np.zeros(n_streamers),
-            earnings_cny=np.zeros(n_streamers),
-            wear=np.zeros(n_streamers),
-            left_day=forever,
-        )
+        return replace(self, last_visit_day=last)
 
     @property
     def reshaped(self) -> Memory:

@@ -32,14 +32,13 @@ from sim.scene import (
     moment_at,
     remaining_s_of,
 )
-from sim.schedule import SLOT_S, SLOTS_PER_DAY, SPILL_SLOTS, DaySupply
+from sim.schedule import SLOT_S, SLOTS_PER_DAY, SPILL_SLOTS, DaySupply, row_of
 from sim.schema import DAY_S, DETAIL, PAD, SCENARIOS, SWIPE, TARGETS
 from sim.truth import N_TARGETS, target_chances
 from sim.watch import expected_watch_s, stay_classes
 
 Array = NDArray[np.float64]
 
-_ROWS = SLOTS_PER_DAY + SPILL_SLOTS
 _ENTER, _ENGAGED, _SHORT, _VIEW, _LONG, _WATCH, _CART, _DECISION, _COMPLETION, _LEFT = range(10)
 _N_FACTS = 10
 
@@ -149,7 +148,7 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
     on_air, n = scene.on_air, len(pairs)
     _require_known(pairs, scene, day)
     slot = (pairs.time_s // SLOT_S).astype(np.int64) - day * SLOTS_PER_DAY
-    airing = _airings(on_air, pairs.scenario * _ROWS + slot, pairs.streamer_id)
+    airing = _airings(on_air, row_of(pairs.scenario, slot), pairs.streamer_id)
     refer = _last_airings(on_air, slot + day * SLOTS_PER_DAY, pairs.refer_id)
     there = (airing != PAD) & ((pairs.refer_id == PAD) | (refer != PAD))
     facts, chances = np.full((_N_FACTS, n), np.nan), np.full((N_TARGETS, n), np.nan)
@@ -210,7 +209,7 @@ def _require_known(pairs: Pairs, scene: Scene, day: int) -> None:
 
 
 def _airings(
-    on_air: DaySupply, row: NDArray[np.int64], streamer_id: NDArray[np.int64]
+    on_air: DaySupply, row: NDArray[np.int32], streamer_id: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the airing of each streamer [N] in its row of the candidate table, PAD if none."""
     cell, column_of = on_air.cell, on_air.supply.column_of

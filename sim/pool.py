@@ -1,181 +1,32 @@
 """Shards in processes of this machine.
 
-Each process has a copy of the world, the bonds of its own users, and its own copy of the ranker.
 Orders and letters go through pipes, rows through shared memory.
 """
 
 from __future__ import annotations
 
-import copy
 import multiprocessing
-import pickle
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from sim.bounds import require_int
-from sim.config import ConfigError
-from sim.executor import MOST_SHARDS, MOST_WORKERS, Elsewhere, Place, WorkerLost, split_relations
+from sim.executor import WorkerLost
 from sim.mailbox import Mailbox
 from sim.processes import end_with_parent, interrupts_held, one_thread
-from sim.ranker import Ranker
-from sim.relations import Relations
-from sim.schema import Impressions, Purchases, Refunds
+from sim.remote_work import Answer, Recipe, RemoteExecutor, in_order, served
 from sim.shard import Hand, Order, Part
-
-if TYPE_CHECKING:
-    from sim.world import World
 
 _PATIENCE_S = 5.0
 """How long a process that was told to end may take before it is killed."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything from which a worker makes its `Hand`; pickles."""
+class PoolExecutor(RemoteExecutor):
+    """Steps the shards in processes of this machine; arguments and errors as of the base."""
 
-    world: World
-    """Without its state: each worker has the bonds of its own users."""
-    ranker: bytes
-    """A pickle, see `packed`."""
-    shards: tuple[int, ...]
-    n_shards: int
-    relations: tuple[Relations, ...]
-    chunks: int
-
-    def hand(self) -> Hand:
-        """Return the worker's shards, at the beginning of the run."""
-        return Hand(
-            self.world, pickle.loads(self.ranker), self.shards, self.n_shards, self.relations,
-            self.chunks,
-        )  # fmt: skip
-
-
-def recipes(world: World, ranker: Ranker, workers: int, n_shards: int, chunks: int) -> list[Recipe]:
-    """Return what each worker needs; the shards are dealt out in turn.
-
-    Raises:
-        ConfigError: the ranker cannot be sent.
-    """
-    ready, bonds = packed(ranker), split_relations(world.state.relations, n_shards)
-    bare = copy.copy(world)
-    bare.state = replace(
-        world.state, relations=Relations.empty(), unknown=Impressions.empty(),
-        pending=Purchases.empty(), refunds=Refunds.empty(),
-    )  # fmt: skip
-    dealt = [tuple(range(number, n_shards, workers)) for number in range(workers)]
-    return [
-        Recipe(bare, ready, own, n_shards, tuple(bonds[shard] for shard in own), chunks)
-        for own in dealt
-    ]  # fmt: skip
-
-
-def packed(ranker: Ranker) -> bytes:
-    """Return a pickle of a ranker.
-
-    Raises:
-        ConfigError: it cannot be sent to another process.
-    """
-    try:
-        return pickle.dumps(ranker, protocol=5)
-    except Exception as error:  # __reduce__ and __getstate__ raise what they like
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(
-            f"ranker {type(ranker).__name__} cannot be sent to other processes ({reason}); "
-            "allowed: executor=serial, or a policy that pickles"
-        ) from error
-
-
-def own_copy(ranker: Ranker) -> Ranker:
-    """Return a ranker as a worker would have it.
-
-    Raises:
-        ConfigError: it cannot be sent to another process.
-    """
-    own: Ranker = pickle.loads(packed(ranker))
-    return own
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a worker has to say after an order: its parts, or an error and where it arose."""
-
-    done: list[Part]
-    error: Exception | None = None
-    places: tuple[Place, ...] = ()
-
-    def parts(self) -> list[Part]:
-        """Return the parts, or raise the error."""
-        if self.error is not None:
-            raise self.error from Elsewhere(self.places)
-        return self.done
-
-
-def served(step: Callable[[], list[Part]]) -> Answer:
-    """Return the answer of a worker whose work is `step`."""
-    try:
-        return Answer(step())
-    except Exception as error:
-        frames = traceback.walk_tb(error.__traceback__)
-        places = tuple(
-            (str(frame.f_globals.get("__name__")), frame.f_code.co_filename, line)
-            for frame, line in frames
-        )
-        try:
-            if type(pickle.loads(pickle.dumps(error))) is type(error):
-                return Answer([], error, places)
-        except Exception:  # an error may hold or need what does not pickle
-            pass
-        return Answer([], RuntimeError(f"{type(error).__name__}: {error}"), places)
-
-
-def in_order(answers: Sequence[Sequence[Part]]) -> list[Part]:
-    """Return the parts of all workers in the order of the shards."""
-    longest = max(len(parts) for parts in answers)
-    return [parts[i] for i in range(longest) for parts in answers if i < len(parts)]
-
-
-class PoolExecutor:
-    """Steps the shards in processes of this machine.
-
-    Args:
-        workers: processes, in [1, 256].
-        n_shards: parts of the users, in [workers, 4096]; None: one a worker.
-        attempts: how often in a row a day is tried whose worker is lost, in [1, 100].
-
-    Raises:
-        ConfigError: an argument is out of range.
-    """
-
-    apart = True
-
-    def __init__(self, workers: int, n_shards: int | None = None, attempts: int = 3) -> None:
-        self.workers = workers
-        self.n_shards = workers if n_shards is None else n_shards
-        self.attempts = attempts
-        require_int(self, "workers", 1, MOST_WORKERS)
-        require_int(self, "n_shards", workers, MOST_SHARDS)
-        require_int(self, "attempts", 1, 100)
-
-    def own(self, ranker: Ranker) -> Ranker:
-        """Return a copy.
-
-        Raises:
-            ConfigError: the ranker cannot be sent to another process.
-        """
-        return own_copy(ranker)
-
-    def crew(self, world: World, ranker: Ranker, chunks: int) -> PoolCrew:
-        """Start the processes; `ranker` itself neither serves nor observes.
-
-        Raises:
-            ConfigError: the ranker cannot be sent to another process.
-        """
-        return PoolCrew(recipes(world, ranker, self.workers, self.n_shards, chunks))
+    def _started(self, recipes: Sequence[Recipe]) -> PoolCrew:
+        return PoolCrew(recipes)
 
 
 class PoolCrew:

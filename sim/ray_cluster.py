@@ -7,68 +7,46 @@ imported only when a run begins.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from sim.bounds import require_int
 from sim.config import ConfigError
-from sim.executor import MOST_SHARDS, MOST_WORKERS, WorkerLost
-from sim.pool import Answer, Recipe, in_order, own_copy, recipes, served
+from sim.executor import WorkerLost
 from sim.processes import interrupts_held, one_thread
-from sim.ranker import Ranker
+from sim.remote_work import Answer, Recipe, RemoteExecutor, in_order, served
 from sim.shard import Hand, Order, Part
 
-if TYPE_CHECKING:
-    from sim.world import World
+_STORE_BYTES = 2**30
+"""Memory for orders and rows of a tick in a cluster of our own; beyond it, and where /dev/shm is
+smaller, Ray goes on in files."""
 
 
-class RayExecutor:
+class RayExecutor(RemoteExecutor):
     """Steps the shards in the actors of a Ray cluster.
 
     The cluster is that of the variable RAY_ADDRESS or the one that this process has joined; where
     there is none, one is started on this machine and stopped at the end of the run.
 
     Args:
-        workers: actors, one core each, in [1, 256].
-        n_shards: parts of the users, in [workers, 4096]; None: one an actor.
-        attempts: how often in a row a day is tried whose actor is lost, in [1, 100].
+        workers, n_shards, attempts: as of `RemoteExecutor`; a worker is an actor.
 
     Raises:
         ConfigError: an argument is out of range, or Ray is not installed.
     """
 
-    apart = True
-
     def __init__(self, workers: int, n_shards: int | None = None, attempts: int = 3) -> None:
-        self.workers = workers
-        self.n_shards = workers if n_shards is None else n_shards
-        self.attempts = attempts
-        require_int(self, "workers", 1, MOST_WORKERS)
-        require_int(self, "n_shards", workers, MOST_SHARDS)
-        require_int(self, "attempts", 1, 100)
+        super().__init__(workers, n_shards, attempts)
         if importlib.util.find_spec("ray") is None:
             raise ConfigError(
                 "executor = 'ray': the package ray is not installed; allowed: "
                 "pip install 'swipelab[ray]', or executor=pool"
             )
 
-    def own(self, ranker: Ranker) -> Ranker:
-        """Return a copy.
-
-        Raises:
-            ConfigError: the ranker cannot be sent to another process.
-        """
-        return own_copy(ranker)
-
-    def crew(self, world: World, ranker: Ranker, chunks: int) -> RayCrew:
-        """Start the actors; `ranker` itself neither serves nor observes.
-
-        Raises:
-            ConfigError: the ranker cannot be sent to another process.
-        """
-        return RayCrew(recipes(world, ranker, self.workers, self.n_shards, chunks))
+    def _started(self, recipes: Sequence[Recipe]) -> RayCrew:
+        return RayCrew(recipes)
 
 
 class Actor:
@@ -108,11 +86,15 @@ class RayCrew:
         try:
             with interrupts_held(), one_thread():
                 if self._owns:
+                    # a cluster that is running has its own size; releases of Ray report nothing
+                    # of one that `init` starts
+                    elsewhere = bool(os.environ.get("RAY_ADDRESS"))
                     ray.init(
-                        num_cpus=None if _is_elsewhere() else len(parts),
+                        num_cpus=None if elsewhere else len(parts),
+                        object_store_memory=None if elsewhere else _STORE_BYTES,
                         include_dashboard=False,
                         log_to_driver=False,
-                        logging_level="error",
+                        logging_level=logging.ERROR,
                     )
                 make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
                 self._actors = [make.remote(recipe) for recipe in parts]
@@ -166,8 +148,3 @@ class RayCrew:
                 for actor in self._actors:
                     ray.kill(actor)
             self._actors = []
-
-
-def _is_elsewhere() -> bool:
-    """Return whether Ray will join a cluster that is running."""
-    return bool(os.environ.get("RAY_ADDRESS"))

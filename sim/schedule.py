@@ -104,8 +104,10 @@ class DaySupply:
         return int(row_of(scenario, np.int64(-self.day * SLOTS_PER_DAY)))
 
 
-def row_of(scenario: int, slot_of_day: NDArray[np.int64] | np.int64) -> NDArray[np.int32]:
-    """Return table rows [B] for slots counted from the start of the day."""
+def row_of(
+    scenario: int | NDArray[np.int64], slot_of_day: NDArray[np.int64] | np.int64
+) -> NDArray[np.int32]:
+    """Return table rows [B] for slots counted from the start of the day; scenario one or [B]."""
     return np.asarray(scenario * (SLOTS_PER_DAY + SPILL_SLOTS) + slot_of_day, np.int32)
 
 

@@ -132,14 +132,13 @@ class World:
         self.maps = scenario_maps(config, orthogonal(axes))
         self.population.grow(1)
         self.fame_drift = FameDrift(config.drift, self.population.n_streamers, seed)
-        memory = Memory.at_the_beginning(config, self.population, seed)
-        strangers = State(
+        memory = Memory.of_nobody(config, self.population)
+        self.state = State(
             0, Relations.empty(), memory, Impressions.empty(), Purchases.empty(), Refunds.empty()
         )
-        self.state = strangers
         self._day: Day | None = None
-        self.intercepts = self._intercepts()
-        self.state = state or replace(strangers, relations=self._initial_follows())
+        self.intercepts = self._intercepts()  # of strangers, whatever the state
+        self.state = state or self._beginning()
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the day behind: it is large, and made again where it is needed."""
@@ -177,15 +176,20 @@ class World:
 
     def _scene(self, day: int, today: Today) -> Scene:
         self.population.grow(day + 1)
-        streamers = self.population.streamers
-        left = self.state.memory.left_day
-        if self.config.turnover.starvation == 0:
-            left = streamers.left_day
-        on_air = day_supply(self.config.schedule, self.population, left, day, self.seed)
+        on_air = day_supply(self.config.schedule, self.population, self.left_day, day, self.seed)
         return Scene(
             self.config, self.population, on_air, self.maps, today, self.seed,
             self.fame_drift.at(day), self.state.memory.interest_shift,
         )  # fmt: skip
+
+    @property
+    def left_day(self) -> NDArray[np.int32]:
+        """First day on which each streamer is gone [S]: by chance, or by earnings if those count.
+
+        The latter is known two days ahead only.
+        """
+        starves = self.config.turnover.starvation > 0
+        return self.state.memory.left_day if starves else self.population.streamers.left_day
 
     def laws_on(self, day: int) -> Laws:
         """Return `sim.kernel.numbers` of the laws as the drifts have them on a day."""
@@ -311,6 +315,11 @@ class World:
         return solve(
             self._scene(0, plain), u[0], u[1], self.config.session.mood_sigma * ndtri(u[2])
         )
+
+    def _beginning(self) -> State:
+        """Return the state of day 0, which goes on from days that nobody saw."""
+        memory = self.state.memory.after_burn_in(self.config, self.population, self.seed)
+        return replace(self.state, memory=memory, relations=self._initial_follows())
 
     def _initial_follows(self) -> Relations:
         """Follow sets of the users of day 0, drawn by popularity."""

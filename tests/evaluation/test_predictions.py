@@ -1,0 +1,138 @@
+"""Predicted probabilities on a made-up log: against shown rows, by position, window and truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evaluation.metrics import MetricError
+from evaluation.offline import estimates, judge, level_rows
+from evaluation.predictions import Measure, reference_rows
+from evaluation.results import Subject
+from policies.heuristics import Random
+from sim.schema import DAY_S, Impressions, Requests
+from sim.simulate import simulate
+from sim.truth_log import logged_truth
+from tests.evaluation.made_up_log import (
+    PROTOCOL,
+    SUBJECT,
+    TABLE,
+    MadeUpLog,
+    PlacePredictor,
+    TablePolicy,
+    TablePredictor,
+    judged,
+)
+from tests.sim.worlds import config, server
+
+
+def test_probabilities_are_judged_on_shown_rows() -> None:
+    found = judged(TablePredictor())
+    assert found.predictions is not None
+    assert found.predictions.targets == ("engage", "purchase")  # order of TARGETS
+    shown = Impressions.concat(MadeUpLog().parts)
+    p = 1 / (1 + np.exp(-TABLE[shown.user_id, shown.streamer_id]))
+    np.testing.assert_allclose(found.predictions.probability[0], p, rtol=1e-6)
+    np.testing.assert_array_equal(found.predictions.label[0], shown.target("engage"))
+
+
+def test_classification_rows_come_with_every_target() -> None:
+    found = judged(TablePredictor())
+    rows = level_rows(SUBJECT, found, PROTOCOL)
+    by_key = {(r.metric, r.scenario, r.slice): r for r in rows}
+    assert by_key["auc/engage", "all", "top"].estimate > 0.6
+    assert by_key["pcoc/engage", "all", "top"].estimate == pytest.approx(1, abs=0.2)
+    assert np.isnan(by_key["pcoc/engage", "all", "top"].low)  # nine users: too few for an interval
+    # nobody bought: no AUC, not 0
+    assert np.isnan(by_key["auc/purchase", "all", "top, 1h"].estimate)
+    assert by_key["logloss/purchase", "all", "top, 1h"].estimate == pytest.approx(np.log(2))
+    assert not {r.slice for r in rows if "purchase" in r.metric} - {"top, 1h"}
+
+    class Unsure(TablePredictor):
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"engage": np.full(batch.mask.shape, np.nan)}
+
+    broken = judged(Unsure())
+    with pytest.raises(MetricError, match="probability lie outside"):
+        level_rows(SUBJECT, broken, PROTOCOL)
+
+
+def test_without_positions_only_the_top_is_judged_with_them_everything_shown() -> None:
+    shown = Impressions.concat(MadeUpLog().parts)
+    top = shown.position == 0
+    clicks = shown.target("engage")
+    plain = estimates(judged(TablePredictor()), PROTOCOL)
+    p = 1 / (1 + np.exp(-TABLE[shown.user_id, shown.streamer_id]))
+    expected = p[top].sum() / clicks[top].sum()
+    assert plain[Measure("pcoc/engage", "all", "top")].value == pytest.approx(expected, rel=1e-6)
+    assert Measure("pcoc/engage", "all") not in plain
+    placed = estimates(judged(PlacePredictor()), PROTOCOL)
+    assert placed[Measure("pcoc/engage", "all", "top")].value == pytest.approx(expected, rel=1e-6)
+    found = judged(PlacePredictor()).predictions
+    assert found is not None
+    at = p * 0.5**shown.position
+    np.testing.assert_allclose(found.probability[0], at, rtol=1e-6)
+
+
+def test_true_probabilities_are_calibrated_where_they_were_shown(tmp_path: Path) -> None:
+    log = simulate(config(), 3, server("popularity", 0.5), 2, tmp_path / "log", ranker_name="p")
+    rows = reference_rows(Subject("quick", 3, ""), log, log.catalogue().n_users)
+    by_key = {(r.metric, r.scenario, r.slice): r for r in rows}
+    whole = by_key["pcoc/engage", "channel", "all"]
+    assert whole.low - 0.02 < 1 < whole.high + 0.02
+    # at the top the same rooms are likelier: judged against all rows this would pass for a fault
+    truth, shown = logged_truth(log), log.impressions()
+    channel = shown.scenario == 0
+    at_top = truth.p_engage[channel] / 0.85 ** shown.position[channel]
+    assert at_top.mean() / shown.engage[channel].mean() > 1.3
+    bought = by_key["pcoc/purchase", "all", "ultimate"]
+    assert bought.low < 1 < bought.high
+    assert all(r.kind == "truth" for r in rows)
+    assert {r.slice for r in rows} == {"all", "top", "ultimate", "top, ultimate"}
+
+
+def test_purchases_have_a_window_and_an_end(tmp_path: Path) -> None:
+    class Half(Random):
+        def predict_at(
+            self, batch: Requests, position: NDArray[np.int32]
+        ) -> dict[str, NDArray[np.floating]]:
+            return {"purchase": np.full(batch.mask.shape, 0.5)}
+
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"purchase": np.full(batch.mask.shape, 0.5)}
+
+    log = simulate(config(), 3, server("random"), 2, tmp_path / "log", ranker_name="r")
+    day = log.between(DAY_S, 2 * DAY_S)
+    truth, shown = logged_truth(day), day.impressions()
+    protocol = replace(PROTOCOL, max_queries_per_tick=5)
+    found = judge(Half(), day, protocol, fitted_until_s=DAY_S, truth=truth)
+    assert found is not None
+    got = estimates(found, protocol)
+    over = 2 * DAY_S - shown.known_s >= 3600
+    soon = over & (shown.purchase_s - shown.known_s <= 3600)
+    window = got[Measure("pcoc/purchase", "all", "1h")]
+    assert (window.n, window.value) == (over.sum(), pytest.approx(0.5 * over.sum() / soon.sum()))
+    ever = got[Measure("pcoc/purchase", "all", "ultimate", "truth")]
+    assert ever.value == pytest.approx(0.5 * len(shown) / truth.will_purchase.sum())
+    assert truth.will_purchase.sum() > soon.sum() > 0
+    with pytest.raises(MetricError, match="another log"):
+        judge(Half(), day, protocol, fitted_until_s=DAY_S, truth=truth.take(slice(1, None)))
+
+
+def test_predictions_of_unknown_targets_are_refused() -> None:
+    class Odd(TablePolicy):
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"joy": self.score(batch)}
+
+    class Flat(TablePolicy):
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            return {"engage": np.zeros(len(batch))}
+
+    with pytest.raises(MetricError, match="target 'joy' is unknown"):
+        judged(Odd())
+    with pytest.raises(MetricError, match=r"'engage' have shape \(10,\)"):
+        judged(Flat())
