@@ -175,6 +175,7 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
         overwrite=_overwrite(config),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
+    world.require_days(settings.days + settings.deploy_days)
     require_writable(settings.out, "out")
     require_writable(settings.work, "work")
     require_own(settings.out, settings.config_yaml, settings.overwrite)
@@ -206,10 +207,12 @@ def _simulation(
     config = config.copy()
     _built(config, "objective", Objective)
     world: WorldConfig = _built(config, "world", WorldConfig)
+    days = _integer(config, "days", fewest_days, MAX_DAYS)
+    world.require_days(days)
     return SimulationSettings(
         world=world,
         seed=_integer(config, "seed", 0, MAX_SEED),
-        days=_integer(config, "days", fewest_days, MAX_DAYS),
+        days=days,
         logging=_logging(config, world),
         executor=_executor(config, _workers(config)),
         out=_out(config, outputs, f"{world.name}-seed{config.seed}", swept),

@@ -92,11 +92,11 @@ class Arena:
 
     def offer(self, slots: Slots, seed: int) -> NDArray[np.bool_]:
         """Draw the rooms offered to `slots` [B]; return who is offered any [B]."""
-        on_air, supply = self.scene.on_air, self.scene.on_air.supply
+        on_air = self.scene.on_air
         row = on_air.rows(SWIPE, self.visits.rows["now_s"][slots])
-        mask = np.empty((len(slots), supply.streamer_id.shape[1]), np.bool_)
+        mask = np.empty((len(slots), on_air.cell.shape[1]), np.bool_)
         n_open = np.empty(len(slots), np.int32)
-        open_candidates(supply.streamer_id, on_air.n_rooms, row, slots, self.visits, mask, n_open)
+        open_candidates(on_air.column_of, on_air.n_rooms, row, slots, self.visits, mask, n_open)
         _draw_offer(seed, self.visits, slots, mask, self.column)
         return n_open > 0
 

@@ -123,6 +123,11 @@ class WorldConfig:
                 f"traffic_share of the scenarios = {shown}; allowed: shares with sum 1"
             )
 
+    def require_days(self, days: int) -> None:
+        """Raise `ConfigError` unless ids are reserved for `days` days from the beginning."""
+        if days > self.population.id_days:
+            raise refusal(self.population, "id_days", f"at least {days}, the days to be simulated")
+
     @property
     def tick_s(self) -> float:
         """Length of a tick, seconds."""

@@ -50,10 +50,12 @@ def simulate(
     Raises:
         LogError: the folder holds another log or cannot be written, or workers are lost again and
             again.
-        ConfigError: `days` is not in [1, 3650], or the ranker cannot be sent to a worker.
+        ConfigError: `days` is not in [1, 3650], the world has no ids for so many, or the ranker
+            cannot be sent to a worker.
     """
     if not 1 <= days <= 3650:
         raise ConfigError(f"days = {days}; allowed: an integer in [1, 3650]")
+    config.require_days(days)
     executor = executor or SerialExecutor()
     identity = LogIdentity(
         log_digest(config, seed, days, ranker_name), config.name, seed, days, config.tick_s

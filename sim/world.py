@@ -161,7 +161,9 @@ class World:
 
         Raises:
             WorkerLost: a worker process ended; `state` is that after the last day yielded.
+            ConfigError: the world has no ids for so many days.
         """
+        self.config.require_days(self.state.day + days)
         executor = executor or SerialExecutor()
         with executor.crew(self, ranker, chunks) as crew:
             backlog = Backlog(self.state.unknown, self.state.pending, ranker.observes)

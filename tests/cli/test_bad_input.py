@@ -78,6 +78,14 @@ BAD = [
     (["study", "-m", "seed=0,1", "days=2,0"], "days = 0; allowed: an integer"),
     (["study", "out="], "out = ''; allowed: a path to a folder"),
     (["simulate", "policy=random"], "policy is unknown; allowed: "),
+    (
+        ["simulate", "world=tiny", "days=300"],
+        "PopulationConfig.id_days = 90; allowed: at least 300",
+    ),
+    (
+        ["study", "days=60", "deploy_days=40"],
+        "PopulationConfig.id_days = 90; allowed: at least 100",
+    ),
     (["simulate", "days=0"], "days = 0; allowed: an integer in [1, 365]"),
     (["nope"], "verb 'nope' is unknown; allowed: study, simulate, "),
     (["report", "out=nowhere"], "nowhere"),
