@@ -13,8 +13,10 @@ Kind = Literal["rate", "memory", "time"]
 PER_CPU_S = " per CPU-second"
 """Ends the unit of every rate."""
 
-IMPRESSIONS_PER_CPU_S = 200_000.0
-"""First mark of the project for logged impressions under a random policy."""
+LOGGED_PER_CPU_S = 500_000.0
+"""Mark of the project for logged impressions of the default world under a random policy."""
+SWIPES_PER_CPU_S = 1_000_000.0
+"""Mark for swipes with 20 candidates, nothing written."""
 RUN_S = 360.0
 """First mark for `make run` on two cores, with at least RUN_IMPRESSIONS and RUN_POLICIES."""
 RUN_IMPRESSIONS, RUN_POLICIES = 500_000, 7

@@ -29,6 +29,9 @@ class Scale:
     """Days of the log for which memory is measured; the fit uses all but the last."""
     speed_days: int
     """Days of each timed simulation."""
+    swipe_users: int
+    """Users of the timed world with nothing but the swipe."""
+    swipe_days: int
     fit_users: int
     """Users of the small world on which fits are timed."""
     fit_days: int
@@ -54,8 +57,8 @@ class Scale:
 SCALES = {
     scale.name: scale
     for scale in (
-        Scale("full", "default", 6, 6, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
-        Scale("small", "tiny", 2, 1, 50, 1, 100, 50, 300, 1_000, 50, 1),
+        Scale("full", "default", 6, 12, 20_000, 3, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000, 3),
+        Scale("small", "tiny", 2, 1, 200, 1, 50, 1, 100, 50, 300, 1_000, 50, 1),
     )
 }
 """`full` takes two to three minutes on an idle machine; `small` tests the machinery."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.bench_clock import peak_gb, timed
-from evaluation.bench_figure import IMPRESSIONS_PER_CPU_S, Figure, memory, rate
+from evaluation.bench_figure import LOGGED_PER_CPU_S, SWIPES_PER_CPU_S, Figure, memory, rate
 from evaluation.bench_plan import BenchPlan
 from policies.heuristics import Random
 from policies.rank import Exploration, Server
@@ -20,11 +21,14 @@ from sim.log import Log
 from sim.normal import sigmoid
 from sim.parameters import WatchConfig
 from sim.rng import four_uniforms
-from sim.schema import DAY_S
+from sim.schema import SCENARIOS, Impressions
 from sim.simulate import simulate
 from sim.tables import to_table, write_table
 from sim.watch import draw_watch_s
 from sim.world import World
+
+_FEW_STREAMERS = 120
+"""Of whom about twenty are on air at a time."""
 
 SLOTS = 12
 """Rows of the kernel's table of rooms on air."""
@@ -42,46 +46,88 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
     config: WorldConfig = build(plan.config().world)
     log = _write(config, scale.log_days, plan.log)
     peak = peak_gb()
-    shown = log.between(0.0, scale.speed_days * DAY_S).impressions()
-    n, n_requests = len(shown), len(np.unique(shown.request_id))
-
-    def alone() -> None:
-        for _ in World(config, 0).run(_random(), scale.speed_days):
-            pass
+    shown = log.impressions()
+    n_requests = len(np.unique(shown.request_id))
+    n = _run(config, scale.speed_days)  # also compiles
 
     def written() -> None:
         with tempfile.TemporaryDirectory(dir=plan.folder) as folder:
             _write(config, scale.speed_days, Path(folder) / "log")
 
     kernel = timed(
-        bare_world(n, n_requests, round(float(shown.n_candidates.mean())), config.watch),
-        n,
+        bare_world(len(shown), n_requests, _mean_candidates(shown), config.watch),
+        len(shown),
         scale.repeats,
     )
     table, file = to_table(shown), plan.folder / "impressions.parquet"
-    one_file = timed(lambda: write_table(table, file), n, scale.repeats)
+    one_file = timed(lambda: write_table(table, file), len(shown), scale.repeats)
     work = (
-        f"days of the {config.name} world: {scale.speed_days}; random policy, {n:,} impressions "
-        f"of {n_requests:,} requests"
+        f"days of the {config.name} world: {scale.speed_days}; random policy, {n:,} impressions, "
+        f"{len(shown) / n_requests:.1f} a request; building the world counts"
     )
-    mark = IMPRESSIONS_PER_CPU_S if scale.marks_apply else None
+    mark = LOGGED_PER_CPU_S if scale.marks_apply else None
     unit = "impressions"
     return (
         rate(
-            "simulate", unit, f"{work}; building the world counts",
-            timed(alone, n, scale.repeats), kernel, KERNEL, mark,
+            "simulate", unit, work, timed(lambda: _run(config, scale.speed_days), n, scale.repeats),
+            kernel, KERNEL,
         ),
         rate(
             "simulate+log", unit, "the same, with the typed log, its truth and states written",
             timed(written, n, scale.repeats), kernel + one_file,
             "the kernel above, and the columns of the impressions in one Parquet file", mark,
         ),
+        _swipes(plan, config),
         memory(
             "memory/simulate",
             f"simulating and writing {scale.log_days} days, {len(log.impressions()):,} impressions",
             peak, began_gb,
         ),
     )  # fmt: skip
+
+
+def _swipes(plan: BenchPlan, config: WorldConfig) -> Figure:
+    """Measure a world of many users in which there is only the swipe, among few rooms."""
+    scale = plan.scale
+    narrow = _swipe_only(config, scale.swipe_users)
+    days = list(World(narrow, 0).run(_random(), 1))
+    shown = days[0].impressions
+    n, n_candidates = _run(narrow, scale.swipe_days), _mean_candidates(shown)
+    kernel = timed(
+        bare_world(len(shown), len(shown), n_candidates, config.watch), len(shown), scale.repeats
+    )
+    return rate(
+        "simulate/swipes", "swipes",
+        f"a world of {scale.swipe_users:,} users with nothing but the swipe and {n_candidates} "
+        f"candidates on average; days: {scale.swipe_days}; random policy, {n:,} swipes, truth "
+        "included, nothing written; building the world counts",
+        timed(lambda: _run(narrow, scale.swipe_days), n, scale.repeats), kernel, KERNEL,
+        SWIPES_PER_CPU_S if scale.marks_apply else None,
+    )  # fmt: skip
+
+
+def _swipe_only(config: WorldConfig, n_users: int) -> WorldConfig:
+    """Return a world with so many users, in which everybody swipes among about twenty rooms."""
+    nothing = {
+        name: replace(getattr(config, name), traffic_share=0.0)
+        for name in SCENARIOS
+        if name != "swipe"
+    }
+    return replace(
+        config,
+        **nothing,
+        swipe=replace(config.swipe, traffic_share=1.0, supply_share=1.0),
+        population=replace(config.population, n_users=n_users, n_streamers=_FEW_STREAMERS),
+    )
+
+
+def _mean_candidates(shown: Impressions) -> int:
+    return round(float(shown.n_candidates.mean()))
+
+
+def _run(config: WorldConfig, days: int) -> int:
+    """Run a new world; return how many impressions there were."""
+    return sum(day.n_impressions for day in World(config, 0).run(_random(), days))
 
 
 def bare_world(
