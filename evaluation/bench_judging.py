@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from evaluation.bench_clock import Timing, peak_gb, timed
 from evaluation.bench_figure import Figure, memory, rate
 from evaluation.bench_plan import JUDGED, BenchPlan
-from evaluation.metrics import rank_positives
 from evaluation.offline import Judgement, OfflineProtocol, Queries, estimates, judge
+from evaluation.ranking.ranks import rank_positives
 from evaluation.trial import limit_threads
 from sim.config import build
 from sim.log import Log

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, cluster_sums, ratio, undefined
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 
 Weight = Literal["impressions", "positives", "users"]
 

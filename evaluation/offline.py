@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, clustered_mean, difference, lift
-from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
 from evaluation.predictions import Measure, Predictions, classify, predict_tick, scopes
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
+from evaluation.ranking.sampled import expected_values, sampled_name
 from evaluation.results import Row, Subject
-from evaluation.sampled import expected_values, sampled_name
 from policies.contract import Policy, Privileged, Probabilistic, Updatable, is_privileged
 from sim.rng import philox4x32
 from sim.schema import Requests

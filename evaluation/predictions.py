@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from evaluation import classification
 from evaluation.intervals import Estimate
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import ALL, Kind, Row, Subject
 from policies.contract import Positional, Probabilistic
 from sim.schema import PAD, SCENARIOS, TARGETS, Impressions, Requests

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss as peer_log_loss
 from sklearn.metrics import roc_auc_score
 
 from evaluation.classification import Weight, auc, auc_value, gauc, log_loss, pcoc
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 
 
 def _rows(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.metrics import MetricError, RankMetric
 from evaluation.offline import OfflineProtocol, comparison_rows, estimates, judge, level_rows
 from evaluation.predictions import Measure
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import RELATIVE_LIFT, Results
 from policies.heuristics import Random
 from sim.schema import DAY_S, SCENARIOS, Impressions, Purchases, Requests
@@ -203,7 +204,7 @@ def test_scores_that_are_not_numbers_stop_the_judgement() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metrics": ("recall@3",)}, "'recall' is unknown"),
+        ({"metrics": ("coverage@3",)}, "'coverage' is unknown"),
         ({"sampled_m": (0,)}, "sampled_m is"),
         ({"max_queries_per_tick": 0}, "max_queries_per_tick is 0"),
     ],

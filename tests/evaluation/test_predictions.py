@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.metrics import MetricError
 from evaluation.offline import estimates, judge, level_rows
 from evaluation.predictions import Measure, reference_rows
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import Subject
 from policies.heuristics import Random
 from sim.schema import DAY_S, Impressions, Requests
