@@ -137,20 +137,21 @@ def rank_positives_numpy(
     """
     _check(scores, mask, request, column)
     counts = np.empty((3, len(request)), dtype=np.int32)
-    width = scores.shape[1] if scores.ndim == 2 else 0
+    width = scores.shape[1]
     flags = np.empty(width, np.bool_)
-    for query, (row, place) in enumerate(zip(request, column, strict=True)):
-        others, n = scores[row], width
-        if mask is not None:
-            others = others[mask[row]]
-            n = len(others)
-        buffer, own = flags[:n], scores[row, place]
-        # A product with itself is not finite where a score is not, or where it overflows.
-        if not np.isfinite(np.dot(others, others)) and not np.isfinite(others).all():
-            _refuse(scores, mask)
-        greater = np.count_nonzero(np.greater(others, own, out=buffer))
-        less = np.count_nonzero(np.less(others, own, out=buffer))
-        counts[:, query] = greater, n - greater - less - 1, n
+    with np.errstate(over="ignore", invalid="ignore"):
+        for query, (row, place) in enumerate(zip(request, column, strict=True)):
+            others, n = scores[row], width
+            if mask is not None:
+                others = others[mask[row]]
+                n = len(others)
+            buffer, own = flags[:n], scores[row, place]
+            # A product with itself is not finite where a score is not, or where it overflows.
+            if not np.isfinite(np.dot(others, others)) and not np.isfinite(others).all():
+                _refuse(scores, mask)
+            greater = np.count_nonzero(np.greater(others, own, out=buffer))
+            less = np.count_nonzero(np.less(others, own, out=buffer))
+            counts[:, query] = greater, n - greater - less - 1, n
     return Ranks(*counts)
 
 
