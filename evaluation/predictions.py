@@ -38,6 +38,14 @@ WINDOW, WINDOW_S = "1h", 3600.0
 
 TOP, ULTIMATE = "top", "ultimate"
 
+GAUC_WEIGHTS: dict[str, classification.Weight] = {
+    "gauc": "impressions",
+    "gauc_by_positives": "positives",
+    "gauc_by_users": "users",
+}
+"""Metric -> weight of a user; ``gauc/purchase`` is the purchase-per-view GAUC of the trade, where a
+view is an impression."""
+
 _BLOCK_ROWS = 512
 """Requests predicted at once."""
 
@@ -203,7 +211,8 @@ def classify(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
                 continue
             out[measure("auc")] = classification.auc(p, y, user, n_users)
             grouped = classification.gauc(p, y, user, n_users)
-            out[measure("gauc")] = grouped.estimate
+            for name, weight in GAUC_WEIGHTS.items():
+                out[measure(name)] = grouped.estimate(weight)
             out[measure("gauc_dropped_users")] = grouped.dropped
     return out
 

@@ -28,7 +28,8 @@ Vocabulary of `metric`
     ``mrr/sM``, ``query_auc/sM``.
 
     Classification, offline, on the shown rows, T in `sim.schema.TARGETS`: ``auc/T``, ``gauc/T``
-    (weighted by impressions), ``gauc_dropped_users/T`` (share of users without both labels),
+    (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;
+    all alike), ``gauc_dropped_users/T`` (share of users without both labels),
     ``logloss/T``, ``pcoc/T`` (mean prediction / mean label). No AUC for ``watch``, whose label is
     not binary.
 
@@ -75,7 +76,8 @@ RELATIVE_LIFT = "relative lift"
 
 _UNITS = {
     "hr": "share", "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
-    "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_dropped_users": "share",
+    "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_by_positives": "auc",
+    "gauc_by_users": "auc", "gauc_dropped_users": "share",
     "logloss": "nats", "pcoc": "ratio", "page_ctr": "share", "user_ctr": "share",
     "clicks_per_user": "clicks", "watch_s_per_user": "s", "views_per_user": "views",
     "follows_per_user": "follows", "likes_per_user": "likes", "comments_per_user": "comments",
