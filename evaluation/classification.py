@@ -171,9 +171,8 @@ def log_loss(
     Raises:
         MetricError: shapes differ, a value is outside [0, 1], or a user is out of range.
     """
-    p, y = _unit("probability", probability), _unit("label", label)
-    _check_users(probability, user, users)
-    _same_length(p, y)
+    p, y = unit_interval("probability", probability), unit_interval("label", label)
+    check_rows(p, y, user, users)
     p = np.clip(p, _CLIP, 1.0 - _CLIP)
     loss = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
     total, size = (cluster_sums(v, user, users) for v in (loss, None))
@@ -200,11 +199,44 @@ def pcoc(
     Raises:
         MetricError: shapes differ, a value is outside [0, 1], or a user is out of range.
     """
-    p, y = _unit("probability", probability), _unit("label", label)
-    _check_users(probability, user, users)
-    _same_length(p, y)
+    p, y = unit_interval("probability", probability), unit_interval("label", label)
+    check_rows(p, y, user, users)
     predicted, observed = (cluster_sums(v, user, users) for v in (p, y))
     return ratio(predicted, observed, len(p), "positive")
+
+
+def unit_interval(name: str, values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return values [N] as float64.
+
+    Args:
+        name: what they are, for the error.
+        values: [N].
+
+    Raises:
+        MetricError: a value is NaN or outside [0, 1].
+    """
+    out = values.astype(np.float64)
+    # A NaN fails both comparisons, so it counts as outside.
+    inside = (out >= 0.0) & (out <= 1.0)
+    if not inside.all():
+        at = int(np.argmin(inside))
+        raise MetricError(
+            f"{int((~inside).sum())} values of {name} lie outside [0, 1]; the first is {out[at]} "
+            f"at row {at}"
+        )
+    return out
+
+
+def check_rows(
+    p: NDArray[np.float64], y: NDArray[np.float64], user: NDArray[np.integer], users: int
+) -> None:
+    """Refuse predictions [N], outcomes [N] and users [N] that do not belong together.
+
+    Raises:
+        MetricError: shapes differ, or a user is outside [0, users).
+    """
+    _check_users(p, user, users)
+    _same_length(p, y)
 
 
 def _mean_rank(ordered: NDArray[np.floating], needles: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -232,19 +264,6 @@ def _check_users(score: NDArray[np.floating], user: NDArray[np.integer], users: 
         raise MetricError(f"users is {users}; at most {_MAX_USERS}")
     if len(user) and (int(user.min()) < 0 or int(user.max()) >= users):
         raise MetricError(f"user ids span {user.min()}..{user.max()}; they must be in [0, {users})")
-
-
-def _unit(name: str, values: NDArray[np.generic]) -> NDArray[np.float64]:
-    out = values.astype(np.float64)
-    # A NaN fails both comparisons, so it counts as outside.
-    inside = (out >= 0.0) & (out <= 1.0)
-    if not inside.all():
-        at = int(np.argmin(inside))
-        raise MetricError(
-            f"{int((~inside).sum())} values of {name} lie outside [0, 1]; the first is {out[at]} "
-            f"at row {at}"
-        )
-    return out
 
 
 def _same_length(p: NDArray[np.float64], y: NDArray[np.float64]) -> None:
