@@ -19,11 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, clustered_mean, difference, lift
-from evaluation.predictions import Measure, Predictions, classify, predict_tick, scopes
+from evaluation.predictions import (
+    DECILE,
+    Measure,
+    Predictions,
+    against_truth,
+    by_decile,
+    classify,
+    predict_tick,
+    scopes,
+)
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
 from evaluation.ranking.sampled import expected_values, sampled_name
-from evaluation.results import Row, Subject
+from evaluation.ranking.slices import Traits
+from evaluation.results import ALL, Row, Subject
 from policies.contract import Policy, Privileged, Probabilistic, Updatable, is_privileged
 from sim.rng import philox4x32
 from sim.schema import Requests
@@ -75,6 +85,8 @@ class Queries:
     streamer_id: NDArray[np.int32]
     user_id: NDArray[np.int32]
     scenario: NDArray[np.int8]
+    traits: Traits
+    """What the queries are sliced by."""
     ranks: Ranks
 
 
@@ -146,8 +158,15 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
     for name, value in values.items():
         for scenario, rows in scopes(queries.scenario):
             out[Measure(name, scenario)] = clustered_mean(value[rows], queries.user_id[rows], users)
+    for name in ("tie_rate", *(RankMetric.parse(m).name for m in protocol.metrics)):
+        for part, rows in queries.traits.slices():
+            if rows.any():
+                mean = clustered_mean(values[name][rows], queries.user_id[rows], users)
+                out[Measure(name, ALL, part)] = mean
     if judgement.predictions is not None:
         out |= classify(judgement.predictions, users)
+        out |= against_truth(judgement.predictions, users)
+        out |= by_decile(judgement.predictions, users)
     return out
 
 
@@ -183,7 +202,8 @@ def comparison_rows(
     base = estimates(control_judgement, protocol)
     rows = []
     for m, treated in estimates(judgement, protocol).items():
-        if m in base:
+        # a decile of one policy's predictions holds other rows than that of another's
+        if m in base and DECILE not in m.slice:
             pair = treated, base[m]
             gap, gain = difference(*pair).interval(), lift(*pair).interval()
             for number, make in ((gap, subject.difference), (gain, subject.lift)):
@@ -222,6 +242,13 @@ def _rank_tick(
         shown.streamer_id[rows],
         shown.user_id[rows],
         shown.scenario[rows],
+        Traits.of(
+            requests.catalogue,
+            shown.entry[rows],
+            shown.user_id[rows],
+            shown.streamer_id[rows],
+            shown.time_s[rows],
+        ),
         Ranks.concat(parts),
     )
 
@@ -256,5 +283,6 @@ def _stack_queries(parts: list[Queries]) -> Queries:
         np.concatenate([np.empty(0, np.int32), *(p.streamer_id for p in parts)]),
         np.concatenate([np.empty(0, np.int32), *(p.user_id for p in parts)]),
         np.concatenate([np.empty(0, np.int8), *(p.scenario for p in parts)]),
+        Traits.concat([p.traits for p in parts]),
         Ranks.concat([p.ranks for p in parts]),
     )

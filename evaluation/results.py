@@ -23,15 +23,19 @@ unit. Intervals of comparisons are paired.
 
 Vocabulary of `metric`
     Ranking, offline, one value per positive against *all* rooms on air: ``hr@K``, ``ndcg@K``,
-    ``mrr``, ``query_auc``; ``tie_rate`` is the share of queries whose positive ties with another
-    room. The same with M sampled negatives, in exact expectation: ``hr@K/sM``, ``ndcg@K/sM``,
-    ``mrr/sM``, ``query_auc/sM``.
+    ``mrr``, ``query_auc``, and ``recall@K``, ``precision@K``, ``ap``, ``ap@K``, ``mrr@K`` where
+    asked for; ``tie_rate`` is the share of queries whose positive ties with another room. Slices:
+    ``entry E`` (how the session began), ``new user``, ``settled user``, ``new streamer``, ``settled
+    streamer`` and ``followers A-B`` (bands) of the positive. The same with M sampled negatives, in
+    exact expectation: ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``.
 
     Classification, offline, on the shown rows, T in `sim.schema.TARGETS`: ``auc/T``, ``gauc/T``
     (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;
-    all alike), ``gauc_dropped_users/T`` (share of users without both labels),
-    ``logloss/T``, ``pcoc/T`` (mean prediction / mean label). No AUC for ``watch``, whose label is
-    not binary.
+    all alike), ``gauc_dropped_users/T`` (share of users without both labels), ``logloss/T``,
+    ``pcoc/T`` (mean prediction / mean label), ``ece/T`` (expected calibration error in deciles);
+    with kind "truth" ``pcoc_true/T`` and ``ece_true/T``, the same against the true probability.
+    PCOC also by slice ``decile D`` of the prediction, levels only. No AUC for ``watch``, whose
+    label is not binary.
 
     Online, per deployment: ``page_ctr``, ``user_ctr``, ``clicks_per_user``, ``watch_s_per_user``,
     ``views_per_user``, ``follows_per_user``, ``likes_per_user``, ``comments_per_user``,
@@ -75,7 +79,9 @@ RELATIVE_LIFT = "relative lift"
 """Unit of a comparison policy / control - 1."""
 
 _UNITS = {
-    "hr": "share", "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
+    "hr": "share", "recall": "share", "precision": "share", "ap": "average precision",
+    "pcoc_true": "ratio", "ece": "share", "ece_true": "share",
+    "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
     "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_by_positives": "auc",
     "gauc_by_users": "auc", "gauc_dropped_users": "share",
     "logloss": "nats", "pcoc": "ratio", "page_ctr": "share", "user_ctr": "share",

@@ -112,7 +112,7 @@ def test_units_follow_names(metric: str, unit: str) -> None:
     assert unit_of(metric) == unit
 
 
-@pytest.mark.parametrize("metric", ["", "recall@10", "hr@0", "auc engage", "HR@10"])
+@pytest.mark.parametrize("metric", ["", "coverage@10", "hr@0", "auc engage", "HR@10"])
 def test_unknown_metrics_are_refused(metric: str) -> None:
     with pytest.raises(ResultsError, match="unknown"):
         unit_of(metric)
