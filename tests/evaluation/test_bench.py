@@ -50,6 +50,7 @@ def test_every_figure_is_there_with_a_finite_ratio(perf) -> None:
     wide = f"metrics/{SCALES['small'].n_wide}"
     expected = {"simulate", "simulate+log", wide, "score/popularity", "time/run", "memory/run"}
     expected |= {f"{what}/{name}" for what in ("train", "score") for name in LEARNED}
+    expected |= {"ranks/compiled", "ranks/masked", "ranks/numpy", "auc", "gauc"}
     expected |= {f"memory/{stage}" for stage in ("simulate", "fit", "judge")}
     assert expected <= set(by_name)
     (own,) = set(by_name) - expected
