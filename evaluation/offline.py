@@ -3,7 +3,8 @@
 At each tick the policy first observes what the platform learnt since the previous one (if it is
 `Updatable`), then scores. A query is a shown row that was engaged with (click on a list, effective
 view in the swipe); its streamer is ranked among all rooms on air that the request could have shown.
-Other positives of the same request count as candidates. Probabilities are judged on shown rows, see
+Other positives of the same request count as candidates; recall, precision and AP judge all
+positives of a request together. Probabilities are judged on shown rows, see
 `evaluation.predictions`.
 
 Every policy meets the same queries, and per-query ranks are kept, so comparisons are paired.
@@ -29,6 +30,7 @@ from evaluation.predictions import (
     predict_tick,
     scopes,
 )
+from evaluation.ranking.lists import RankedLists
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
 from evaluation.ranking.sampled import expected_values, sampled_name
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
 
 TruthSource = Callable[[Requests], "RequestTruth | None"]
 """Gives the truth about logged requests, or None where it is not to be had."""
+
+PER_REQUEST = ("recall", "precision", "ap")
+"""Metrics of all positives of a request together; the others have a value for each positive, for
+one of which these say what ``hr`` and ``mrr`` do."""
 
 _BLOCK_ROWS = 512
 """Requests scored at once: bounds memory, and keeps [B, C] tables in cache."""
@@ -88,6 +94,16 @@ class Queries:
     traits: Traits
     """What the queries are sliced by."""
     ranks: Ranks
+
+    @property
+    def by_request(self) -> tuple[NDArray[np.int64], RankedLists]:
+        """The requests that have a positive: a row of each [B], and where all its positives stand.
+
+        A limit on queries may have left out some positives of the last request of a tick.
+        """
+        _, first, request = np.unique(self.request_id, return_index=True, return_inverse=True)
+        candidates = self.ranks.candidates[first].astype(np.int64)
+        return first, RankedLists(request.astype(np.int64), self.ranks, candidates)
 
 
 @dataclass(frozen=True)
@@ -151,14 +167,20 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
     out: dict[Measure, Estimate] = {}
     queries, users = judgement.queries, judgement.n_users
     values = {"tie_rate": queries.ranks.tied}
-    for metric in map(RankMetric.parse, protocol.metrics):
+    first, lists = queries.by_request
+    metrics = [RankMetric.parse(name) for name in protocol.metrics]
+    for metric in (m for m in metrics if m.base in PER_REQUEST):
+        value, who = lists.values(metric), queries.user_id[first]
+        for scenario, rows in scopes(queries.scenario[first]):
+            out[Measure(metric.name, scenario)] = clustered_mean(value[rows], who[rows], users)
+    for metric in (m for m in metrics if m.base not in PER_REQUEST):
         values[metric.name] = metric.values(queries.ranks)
         for m in protocol.sampled_m:
             values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
     for name, value in values.items():
         for scenario, rows in scopes(queries.scenario):
             out[Measure(name, scenario)] = clustered_mean(value[rows], queries.user_id[rows], users)
-    for name in ("tie_rate", *(RankMetric.parse(m).name for m in protocol.metrics)):
+    for name in (name for name in values if "/" not in name):
         for part, rows in queries.traits.slices():
             if rows.any():
                 mean = clustered_mean(values[name][rows], queries.user_id[rows], users)

@@ -23,11 +23,12 @@ unit. Intervals of comparisons are paired.
 
 Vocabulary of `metric`
     Ranking, offline, one value per positive against *all* rooms on air: ``hr@K``, ``ndcg@K``,
-    ``mrr``, ``query_auc``, and ``recall@K``, ``precision@K``, ``ap``, ``ap@K``, ``mrr@K`` where
-    asked for; ``tie_rate`` is the share of queries whose positive ties with another room. Slices:
-    ``entry E`` (how the session began), ``new user``, ``settled user``, ``new streamer``, ``settled
-    streamer`` and ``followers A-B`` (bands) of the positive. The same with M sampled negatives, in
-    exact expectation: ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``.
+    ``mrr``, ``mrr@K``, ``query_auc``; one value per request, all its positives together:
+    ``recall@K``, ``precision@K``, ``ap``, ``ap@K``. ``tie_rate`` is the share of queries whose
+    positive ties with another room. Those per positive also by slice: ``entry E`` (how the session
+    began), ``new user``, ``settled user``, ``new streamer``, ``settled streamer`` and ``followers
+    A-B`` (bands) of the positive. And with M sampled negatives, in exact expectation:
+    ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``.
 
     Classification, offline, on the shown rows, T in `sim.schema.TARGETS`: ``auc/T``, ``gauc/T``
     (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;

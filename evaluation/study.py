@@ -91,8 +91,8 @@ def run_study(settings: StudySettings) -> Path:
 
 
 def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
-    metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in settings.ks]
-    protocol = OfflineProtocol((*metrics, "mrr", "query_auc"), (settings.sampled_m,))
+    metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in settings.ks]
+    protocol = OfflineProtocol((*metrics, "mrr", "query_auc", "ap"), (settings.sampled_m,))
     node = settings.policies[name]
     code = code_digest(node)
     unread = UNREAD if code.startswith(UNREAD) else ""
