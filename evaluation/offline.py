@@ -30,6 +30,7 @@ from evaluation.predictions import (
     predict_tick,
     scopes,
 )
+from evaluation.ranking.corrections import Correction, corrected_name, expected_corrected
 from evaluation.ranking.lists import RankedLists
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
@@ -69,6 +70,8 @@ class OfflineProtocol:
     metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr", "query_auc")
     sampled_m: tuple[int, ...] = (20, 100)
     """Numbers of sampled negatives, without replacement."""
+    corrections: tuple[Correction, ...] = ()
+    """Corrections of the sampled metrics that are reported beside them, in exact expectation."""
     max_queries_per_tick: int | None = None
     """Judge at most this many queries a tick, picked by request id; None judges all."""
 
@@ -166,7 +169,7 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
     """Return {what: estimate clustered by user} of one judgement."""
     out: dict[Measure, Estimate] = {}
     queries, users = judgement.queries, judgement.n_users
-    values = {"tie_rate": queries.ranks.tied}
+    values, corrected = {"tie_rate": queries.ranks.tied}, {}
     first, lists = queries.by_request
     metrics = [RankMetric.parse(name) for name in protocol.metrics]
     for metric in (m for m in metrics if m.base in PER_REQUEST):
@@ -177,6 +180,9 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
         values[metric.name] = metric.values(queries.ranks)
         for m in protocol.sampled_m:
             values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
+            for correction in protocol.corrections if metric.base != "query_auc" else ():
+                name = corrected_name(metric, m, correction)
+                corrected[name] = expected_corrected(correction, metric, queries.ranks, m)[0]
     for name, value in values.items():
         for scenario, rows in scopes(queries.scenario):
             out[Measure(name, scenario)] = clustered_mean(value[rows], queries.user_id[rows], users)
@@ -185,6 +191,11 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
             if rows.any():
                 mean = clustered_mean(values[name][rows], queries.user_id[rows], users)
                 out[Measure(name, ALL, part)] = mean
+    for name, value in corrected.items():
+        for scenario, rows in scopes(queries.scenario):
+            # a correction may leave [0, 1]
+            mean = clustered_mean(value[rows], queries.user_id[rows], users, "plain")
+            out[Measure(name, scenario)] = mean
     if judgement.predictions is not None:
         out |= classify(judgement.predictions, users)
         out |= against_truth(judgement.predictions, users)

@@ -28,7 +28,8 @@ Vocabulary of `metric`
     positive ties with another room. Those per positive also by slice: ``entry E`` (how the session
     began), ``new user``, ``settled user``, ``new streamer``, ``settled streamer`` and ``followers
     A-B`` (bands) of the positive. And with M sampled negatives, in exact expectation:
-    ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``.
+    ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``, and corrected: ``hr@K/sM_cls``,
+    ``hr@K/sM_bv0.1`` and so on (`evaluation.ranking.corrections`), which may leave [0, 1].
 
     Classification, offline, on the shown rows, T in `sim.schema.TARGETS`: ``auc/T``, ``gauc/T``
     (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;
@@ -94,7 +95,7 @@ _UNITS = {
     "cure_misfit": "ratio", "cure_follow_up": "p-value", "cure_rise": "share",
     "cvr_readable_s": "s",
 }  # fmt: skip
-_NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_]+))?")
+_NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_.]+))?")
 
 
 class ResultsError(ValueError):

@@ -27,7 +27,8 @@ _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",
             "ece_true": "calibration error against the truth"}  # fmt: skip
 _UNITS = {"share": "share", "ndcg": "0 to 1", "reciprocal rank": "0 to 1", "auc": "0 to 1",
           "average precision": "0 to 1", "nats": "nats"}  # fmt: skip
-_SAMPLED = re.compile(r"/s\d+$")
+_SAMPLED = re.compile(r"/s\d+(_[a-z0-9.]+)?$")
+_CORRECTIONS = {"rank": "the estimated rank", "cls": "monotone least squares"}
 _CUT = re.compile(r"@\d+")
 
 
@@ -96,7 +97,11 @@ def meaning(name: str) -> str:
     head, _, sampled = base.partition("/s")
     words = _OFFLINE.get(_CUT.sub("", head), head)
     if sampled:
-        words += f" among {sampled} sampled rooms"
+        number, _, correction = sampled.partition("_")
+        words += f" among {number} sampled rooms"
+        if correction:
+            named = _CORRECTIONS.get(correction) or f"bias and variance, γ = {correction[2:]}"
+            words += f", corrected by {named},"
     if target:
         words += f" of {target.replace('_', ' ')}"
     return words

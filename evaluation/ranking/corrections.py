@@ -33,7 +33,13 @@ from scipy.optimize import lsq_linear
 
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, tie_average
-from evaluation.ranking.sampled import by_length, check_m, list_draws, rank_law
+from evaluation.ranking.sampled import (
+    by_length,
+    check_m,
+    list_draws,
+    rank_law,
+    sampled_name,
+)
 
 Method = Literal["raw", "rank", "cls", "bv"]
 
@@ -66,7 +72,7 @@ class Correction:
 
     @property
     def name(self) -> str:
-        """Name in tables, such as ``bv0.01``."""
+        """Name in tables, such as ``cls`` or ``bv0.01``."""
         return self.method if self.gamma is None else f"{self.method}{self.gamma:g}"
 
     def table(
@@ -106,6 +112,11 @@ CORRECTIONS = (
     *(Correction("bv", gamma) for gamma in (1.0, 0.1, 0.01, 0.001)),
 )
 """The corrections of the paper, with its values of gamma."""
+
+
+def corrected_name(metric: RankMetric, m: int, correction: Correction) -> str:
+    """Return the name in the results table, such as ``hr@10/s20_cls``."""
+    return f"{sampled_name(metric, m)}_{correction.name}"
 
 
 def blind(metric: RankMetric, n: int, m: int) -> bool:
@@ -231,7 +242,7 @@ def _warn(correction: Correction, metric: RankMetric, n: int, m: int) -> None:
         )
 
 
-@lru_cache(maxsize=1 << 10)
+@lru_cache(maxsize=1 << 13)
 def _uniform_table(
     correction: Correction, metric: RankMetric, n: int, m: int, replacement: bool
 ) -> NDArray[np.float64]:
