@@ -20,8 +20,8 @@ _METRICS = {"page_ctr": "page CTR", "user_ctr": "user CTR", "watch_s_per_user": 
 _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",
             "query_auc": "AUC per request", "auc": "AUC", "gauc": "AUC within users",
             "recall": "recall", "precision": "precision", "ap": "average precision",
-            "gauc_by_positives": "AUC within users, weighted by positives,",
-            "gauc_by_users": "AUC within users, each user alike,",
+            "gauc_by_positives": "AUC within users weighted by positives",
+            "gauc_by_users": "AUC within users of equal weight",
             "logloss": "log loss", "pcoc": "predicted over observed",
             "pcoc_true": "predicted over true", "ece": "calibration error",
             "ece_true": "calibration error against the truth"}  # fmt: skip
@@ -100,8 +100,8 @@ def meaning(name: str) -> str:
         number, _, correction = sampled.partition("_")
         words += f" among {number} sampled rooms"
         if correction:
-            named = _CORRECTIONS.get(correction) or f"bias and variance, γ = {correction[2:]}"
-            words += f", corrected by {named},"
+            named = _CORRECTIONS.get(correction) or f"bias and variance at γ = {correction[2:]}"
+            words += f" corrected by {named}"
     if target:
         words += f" of {target.replace('_', ' ')}"
     return words
