@@ -22,7 +22,7 @@ EXACT = 8
 MIN_POLICIES = 3
 """Fewer policies have no order worth a correlation."""
 
-_SAMPLED = re.compile(r"/s\d+$")
+_SAMPLED = re.compile(r"/s\d+(_[a-z0-9.]+)?$")
 
 
 def online_agreement(offline: pd.DataFrame, lift: pd.Series) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> tupl
 
 
 def sampled_pairs(metrics: list[str]) -> list[tuple[str, str]]:
-    """Return (full, sampled) names for every sampled metric whose full version is there too."""
+    """Return (full, sampled) names for every sampled or corrected metric with its full one."""
     full = [(_SAMPLED.sub("", name), name) for name in metrics if _SAMPLED.search(name)]
     return [(base, name) for base, name in full if base in metrics]
 

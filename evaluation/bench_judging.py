@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from evaluation.bench_clock import Timing, peak_gb, timed
 from evaluation.bench_figure import Figure, memory, rate
 from evaluation.bench_plan import JUDGED, BenchPlan
-from evaluation.metrics import rank_positives
 from evaluation.offline import Judgement, OfflineProtocol, Queries, estimates, judge
+from evaluation.ranking.ranks import rank_positives
+from evaluation.ranking.slices import Traits
 from evaluation.trial import limit_threads
 from sim.config import build
 from sim.log import Log
-from sim.schema import DAY_S, SCENARIOS
+from sim.schema import DAY_S, ENTRIES, SCENARIOS
 
 BLOCK_CELLS = 1 << 18
 """Cells that the kernel compares at a time."""
@@ -57,9 +58,17 @@ def metric_rate(n: int, n_candidates: int, protocol: OfflineProtocol, repeats: i
     user_id = rng.integers(0, N_USERS, n, dtype=np.int32)
     scenario = rng.integers(0, len(SCENARIOS), n, dtype=np.int8)
 
+    traits = Traits(
+        rng.integers(0, len(ENTRIES), n, dtype=np.int8),
+        rng.random(n) < 0.1,
+        rng.random(n) < 0.1,
+        rng.integers(0, 10, n, dtype=np.int8),
+    )
+
     def judged() -> None:
         ranks = rank_positives(scores, mask, request, column)
-        queries = Queries(request, column.astype(np.int32), user_id, scenario, ranks)
+        streamer_id = column.astype(np.int32)
+        queries = Queries(request, streamer_id, user_id, scenario, traits, ranks)
         estimates(Judgement(N_USERS, queries, None), protocol)
 
     judged()  # tables of the sampled metrics are made once and kept

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluation.environment import OURS
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 from policies.rank import PolicyError
 from sim.config import ConfigError
 from sim.executor import Elsewhere, Place

@@ -1,7 +1,8 @@
 """Quality of predicted probabilities on shown rows: AUC, GAUC, log loss, PCOC, with intervals.
 
     AUC      P(score of a positive > score of a negative) + 1/2 P(equal), over all pairs of rows
-    GAUC     sum_u w_u AUC_u / sum_u w_u over users with both labels, w_u = impressions of user u
+    GAUC     sum_u w_u AUC_u / sum_u w_u over users with both labels, w_u = impressions of user u,
+             its positives, or 1
     log loss mean of -y ln p - (1 - y) ln(1 - p), p clipped to [1e-7, 1 - 1e-7]
     PCOC     sum p / sum y; 1 is calibrated, above 1 predicts too much
 
@@ -24,22 +25,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, cluster_sums, ratio, undefined
-from evaluation.metrics import MetricError
+from evaluation.ranking.pairs import UserPairs, share_won, user_pairs
+from evaluation.ranking.ranks import MetricError
 
 Weight = Literal["impressions", "positives", "users"]
 
 _CLIP = 1e-7
-_SIGN = np.uint32(0x80000000)
 _MAX_USERS = 1 << 31
 
 
 @dataclass(frozen=True)
 class Gauc:
-    """GAUC with the share of users it says nothing about."""
+    """Per-user AUC, and its mean under each weight that is in use.
 
-    estimate: Estimate
-    dropped: Estimate
-    """Share of the users with rows that lack one of the labels."""
+    The weight moves the mean by as much as many claimed gains, so it is always to be named.
+    """
+
+    of_user: UserPairs
+    n: int
+    """Rows."""
+
+    def estimate(self, weight: Weight = "impressions") -> Estimate:
+        """Return the mean of per-user AUC over users with both labels.
+
+        Args:
+            weight: weight of a user: its impressions, its positives, or 1 for each user.
+        """
+        own = self.of_user
+        both = own.pairs > 0
+        weights = {
+            "impressions": own.size,
+            "positives": own.positives,
+            "users": np.ones(len(both)),
+        }[weight] * both
+        area = np.where(both, own.auc, 0.0)
+        whole = weights.astype(np.float64)
+        return ratio(whole * area, whole, self.n, "share")
+
+    @property
+    def dropped(self) -> Estimate:
+        """Share of the users with rows that lack one of the labels, on which GAUC is silent."""
+        seen = self.of_user.size > 0
+        lost = seen & (self.of_user.pairs == 0)
+        return ratio(lost.astype(np.float64), seen.astype(np.float64), scale="share")
 
 
 def auc_value(score: NDArray[np.floating], label: NDArray[np.generic]) -> float:
@@ -55,15 +83,7 @@ def auc_value(score: NDArray[np.floating], label: NDArray[np.generic]) -> float:
     Raises:
         MetricError: shapes differ, a score is not finite, or a label is not binary.
     """
-    positive = _binary(score, label)
-    above, below = score[positive], score[~positive]
-    if len(above) == 0 or len(below) == 0:
-        return float("nan")
-    below = np.sort(below)
-    above = np.sort(above)  # sorted needles keep the binary search in the cache
-    less = np.searchsorted(below, above, side="left").sum(dtype=np.int64)
-    at_most = np.searchsorted(below, above, side="right").sum(dtype=np.int64)
-    return float(less + at_most) / (2.0 * len(above) * len(below))
+    return share_won(score, _binary(score, label))
 
 
 def auc(
@@ -113,19 +133,17 @@ def gauc(
     label: NDArray[np.generic],
     user: NDArray[np.integer],
     users: int,
-    weight: Weight = "impressions",
 ) -> Gauc:
-    """Return the weighted mean of per-user AUC, exact with ties, from one sort of packed keys.
+    """Return the weighted means of per-user AUC, exact with ties, from one sort of packed keys.
 
     Args:
         score: [N] finite scores; compared as float32.
         label: [N] 0/1 or bool.
         user: [N] user of each row, in [0, users).
         users: number of users U, at most 2**31.
-        weight: weight of a user: its impressions, its positives, or 1 for each user.
 
     Returns:
-        GAUC with its estimate over U users; undefined where no user has both labels.
+        GAUC with its estimates over U users; undefined where no user has both labels.
 
     Raises:
         MetricError: shapes differ, a score is not finite, a label is not binary, or a user is
@@ -133,24 +151,7 @@ def gauc(
     """
     positive = _binary(score, label)
     _check_users(score, user, users)
-    size = cluster_sums(None, user, users)
-    positives = cluster_sums(positive, user, users)
-    negatives = size - positives
-    both = (positives > 0) & (negatives > 0)
-    seen = size > 0
-    area = _user_wins(score, positive, user, users)
-    per_user = np.divide(area, positives * negatives, out=np.zeros(users), where=both)
-    match weight:
-        case "impressions":
-            weights = size
-        case "positives":
-            weights = positives
-        case "users":
-            weights = np.ones(users)
-    weights = np.where(both, weights, 0.0)
-    estimate = ratio(weights * per_user, weights, len(score), "share")
-    lost = (seen & ~both).astype(np.float64)
-    return Gauc(estimate, ratio(lost, seen.astype(np.float64), scale="share"))
+    return Gauc(user_pairs(score, positive, user, users), len(score))
 
 
 def log_loss(
@@ -170,9 +171,8 @@ def log_loss(
     Raises:
         MetricError: shapes differ, a value is outside [0, 1], or a user is out of range.
     """
-    p, y = _unit("probability", probability), _unit("label", label)
-    _check_users(probability, user, users)
-    _same_length(p, y)
+    p, y = unit_interval("probability", probability), unit_interval("label", label)
+    check_rows(p, y, user, users)
     p = np.clip(p, _CLIP, 1.0 - _CLIP)
     loss = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
     total, size = (cluster_sums(v, user, users) for v in (loss, None))
@@ -199,49 +199,50 @@ def pcoc(
     Raises:
         MetricError: shapes differ, a value is outside [0, 1], or a user is out of range.
     """
-    p, y = _unit("probability", probability), _unit("label", label)
-    _check_users(probability, user, users)
-    _same_length(p, y)
+    p, y = unit_interval("probability", probability), unit_interval("label", label)
+    check_rows(p, y, user, users)
     predicted, observed = (cluster_sums(v, user, users) for v in (p, y))
     return ratio(predicted, observed, len(p), "positive")
+
+
+def unit_interval(name: str, values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return values [N] as float64.
+
+    Args:
+        name: what they are, for the error.
+        values: [N].
+
+    Raises:
+        MetricError: a value is NaN or outside [0, 1].
+    """
+    out = values.astype(np.float64)
+    # A NaN fails both comparisons, so it counts as outside.
+    inside = (out >= 0.0) & (out <= 1.0)
+    if not inside.all():
+        at = int(np.argmin(inside))
+        raise MetricError(
+            f"{int((~inside).sum())} values of {name} lie outside [0, 1]; the first is {out[at]} "
+            f"at row {at}"
+        )
+    return out
+
+
+def check_rows(
+    p: NDArray[np.float64], y: NDArray[np.float64], user: NDArray[np.integer], users: int
+) -> None:
+    """Refuse predictions [N], outcomes [N] and users [N] that do not belong together.
+
+    Raises:
+        MetricError: shapes differ, or a user is outside [0, users).
+    """
+    _check_users(p, user, users)
+    _same_length(p, y)
 
 
 def _mean_rank(ordered: NDArray[np.floating], needles: NDArray[np.floating]) -> NDArray[np.float64]:
     less = np.searchsorted(ordered, needles, side="left")
     at_most = np.searchsorted(ordered, needles, side="right")
     return (less + at_most) / np.float64(2.0)
-
-
-def _user_wins(
-    score: NDArray[np.floating],
-    positive: NDArray[np.bool_],
-    user: NDArray[np.integer],
-    users: int,
-) -> NDArray[np.float64]:
-    """Pairs won by the positives of each user, ties counting one half [U]."""
-    if len(score) == 0:
-        return np.zeros(users)
-    # -0.0 + 0.0 is 0.0: equal scores must have equal bits.
-    bits = (np.asarray(score, dtype=np.float32) + np.float32(0.0)).view(np.uint32)
-    ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    key = user.astype(np.uint64)
-    key <<= np.uint64(32)
-    key |= ordered
-    key <<= np.uint64(1)
-    key |= positive
-    key.sort()
-    is_positive = (key & np.uint64(1)).astype(np.int64)
-    tie = key >> np.uint64(1)
-    starts = np.flatnonzero(np.concatenate([[True], tie[1:] != tie[:-1]]))
-    owner = (tie[starts] >> np.uint64(32)).astype(np.int64)
-    size = np.diff(np.append(starts, len(key)))
-    won = np.add.reduceat(is_positive, starts)
-    lost = size - won
-    # Negatives before the tie group, counted from the first row of its user.
-    before = np.cumsum(lost) - lost
-    first = np.concatenate([[True], owner[1:] != owner[:-1]])
-    before -= np.maximum.accumulate(np.where(first, before, 0))
-    return cluster_sums(won * (before + 0.5 * lost), owner, users)
 
 
 def _binary(score: NDArray[np.floating], label: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -263,19 +264,6 @@ def _check_users(score: NDArray[np.floating], user: NDArray[np.integer], users: 
         raise MetricError(f"users is {users}; at most {_MAX_USERS}")
     if len(user) and (int(user.min()) < 0 or int(user.max()) >= users):
         raise MetricError(f"user ids span {user.min()}..{user.max()}; they must be in [0, {users})")
-
-
-def _unit(name: str, values: NDArray[np.generic]) -> NDArray[np.float64]:
-    out = values.astype(np.float64)
-    # A NaN fails both comparisons, so it counts as outside.
-    inside = (out >= 0.0) & (out <= 1.0)
-    if not inside.all():
-        at = int(np.argmin(inside))
-        raise MetricError(
-            f"{int((~inside).sum())} values of {name} lie outside [0, 1]; the first is {out[at]} "
-            f"at row {at}"
-        )
-    return out
 
 
 def _same_length(p: NDArray[np.float64], y: NDArray[np.float64]) -> None:

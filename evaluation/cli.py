@@ -301,8 +301,8 @@ class _ErrorsInOneLine:
 def _report_error(error: Exception) -> int:
     """Write one line on an error and return the exit code."""
     from evaluation.blame import TrialError
-    from evaluation.metrics import MetricError
     from evaluation.overrides import HYDRA_ERRORS, one_line
+    from evaluation.ranking.ranks import MetricError
     from evaluation.results import ResultsError
     from evaluation.study_folder import ReportError
     from policies.rank import PolicyError

@@ -3,7 +3,8 @@
 At each tick the policy first observes what the platform learnt since the previous one (if it is
 `Updatable`), then scores. A query is a shown row that was engaged with (click on a list, effective
 view in the swipe); its streamer is ranked among all rooms on air that the request could have shown.
-Other positives of the same request count as candidates. Probabilities are judged on shown rows, see
+Other positives of the same request count as candidates; recall, precision and AP judge all
+positives of a request together. Probabilities are judged on shown rows, see
 `evaluation.predictions`.
 
 Every policy meets the same queries, and per-query ranks are kept, so comparisons are paired.
@@ -19,10 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, clustered_mean, difference, lift
-from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
-from evaluation.predictions import Measure, Predictions, classify, predict_tick, scopes
-from evaluation.results import Row, Subject
-from evaluation.sampled import expected_values, sampled_name
+from evaluation.predictions import (
+    DECILE,
+    Measure,
+    Predictions,
+    against_truth,
+    by_decile,
+    classify,
+    predict_tick,
+    scopes,
+)
+from evaluation.ranking.corrections import Correction, corrected_name, expected_corrected
+from evaluation.ranking.lists import RankedLists
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
+from evaluation.ranking.sampled import expected_values, sampled_name
+from evaluation.ranking.slices import Traits
+from evaluation.results import ALL, Row, Subject
 from policies.contract import Policy, Privileged, Probabilistic, Updatable, is_privileged
 from sim.rng import philox4x32
 from sim.schema import Requests
@@ -34,6 +48,10 @@ if TYPE_CHECKING:
 
 TruthSource = Callable[[Requests], "RequestTruth | None"]
 """Gives the truth about logged requests, or None where it is not to be had."""
+
+PER_REQUEST = ("recall", "precision", "ap")
+"""Metrics of all positives of a request together; the others have a value for each positive, for
+one of which these say what ``hr`` and ``mrr`` do."""
 
 _BLOCK_ROWS = 512
 """Requests scored at once: bounds memory, and keeps [B, C] tables in cache."""
@@ -52,6 +70,8 @@ class OfflineProtocol:
     metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr", "query_auc")
     sampled_m: tuple[int, ...] = (20, 100)
     """Numbers of sampled negatives, without replacement."""
+    corrections: tuple[Correction, ...] = ()
+    """Corrections of the sampled metrics that are reported beside them, in exact expectation."""
     max_queries_per_tick: int | None = None
     """Judge at most this many queries a tick, picked by request id; None judges all."""
 
@@ -74,7 +94,19 @@ class Queries:
     streamer_id: NDArray[np.int32]
     user_id: NDArray[np.int32]
     scenario: NDArray[np.int8]
+    traits: Traits
+    """What the queries are sliced by."""
     ranks: Ranks
+
+    @property
+    def by_request(self) -> tuple[NDArray[np.int64], RankedLists]:
+        """The requests that have a positive: a row of each [B], and where all its positives stand.
+
+        A limit on queries may have left out some positives of the last request of a tick.
+        """
+        _, first, request = np.unique(self.request_id, return_index=True, return_inverse=True)
+        candidates = self.ranks.candidates[first].astype(np.int64)
+        return first, RankedLists(request.astype(np.int64), self.ranks, candidates)
 
 
 @dataclass(frozen=True)
@@ -137,16 +169,37 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
     """Return {what: estimate clustered by user} of one judgement."""
     out: dict[Measure, Estimate] = {}
     queries, users = judgement.queries, judgement.n_users
-    values = {"tie_rate": queries.ranks.tied}
-    for metric in map(RankMetric.parse, protocol.metrics):
+    values, corrected = {"tie_rate": queries.ranks.tied}, {}
+    first, lists = queries.by_request
+    metrics = [RankMetric.parse(name) for name in protocol.metrics]
+    for metric in (m for m in metrics if m.base in PER_REQUEST):
+        value, who = lists.values(metric), queries.user_id[first]
+        for scenario, rows in scopes(queries.scenario[first]):
+            out[Measure(metric.name, scenario)] = clustered_mean(value[rows], who[rows], users)
+    for metric in (m for m in metrics if m.base not in PER_REQUEST):
         values[metric.name] = metric.values(queries.ranks)
         for m in protocol.sampled_m:
             values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
+            for correction in protocol.corrections if metric.base != "query_auc" else ():
+                name = corrected_name(metric, m, correction)
+                corrected[name] = expected_corrected(correction, metric, queries.ranks, m)[0]
     for name, value in values.items():
         for scenario, rows in scopes(queries.scenario):
             out[Measure(name, scenario)] = clustered_mean(value[rows], queries.user_id[rows], users)
+    for name in (name for name in values if "/" not in name):
+        for part, rows in queries.traits.slices():
+            if rows.any():
+                mean = clustered_mean(values[name][rows], queries.user_id[rows], users)
+                out[Measure(name, ALL, part)] = mean
+    for name, value in corrected.items():
+        for scenario, rows in scopes(queries.scenario):
+            # a correction may leave [0, 1]
+            mean = clustered_mean(value[rows], queries.user_id[rows], users, "plain")
+            out[Measure(name, scenario)] = mean
     if judgement.predictions is not None:
         out |= classify(judgement.predictions, users)
+        out |= against_truth(judgement.predictions, users)
+        out |= by_decile(judgement.predictions, users)
     return out
 
 
@@ -182,7 +235,8 @@ def comparison_rows(
     base = estimates(control_judgement, protocol)
     rows = []
     for m, treated in estimates(judgement, protocol).items():
-        if m in base:
+        # a decile of one policy's predictions holds other rows than that of another's
+        if m in base and DECILE not in m.slice:
             pair = treated, base[m]
             gap, gain = difference(*pair).interval(), lift(*pair).interval()
             for number, make in ((gap, subject.difference), (gain, subject.lift)):
@@ -221,6 +275,13 @@ def _rank_tick(
         shown.streamer_id[rows],
         shown.user_id[rows],
         shown.scenario[rows],
+        Traits.of(
+            requests.catalogue,
+            shown.entry[rows],
+            shown.user_id[rows],
+            shown.streamer_id[rows],
+            shown.time_s[rows],
+        ),
         Ranks.concat(parts),
     )
 
@@ -255,5 +316,6 @@ def _stack_queries(parts: list[Queries]) -> Queries:
         np.concatenate([np.empty(0, np.int32), *(p.streamer_id for p in parts)]),
         np.concatenate([np.empty(0, np.int32), *(p.user_id for p in parts)]),
         np.concatenate([np.empty(0, np.int8), *(p.scenario for p in parts)]),
+        Traits.concat([p.traits for p in parts]),
         Ranks.concat([p.ranks for p in parts]),
     )

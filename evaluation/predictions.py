@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import classification
+from evaluation.calibration.reliability import calibration_error, reliability
 from evaluation.intervals import Estimate
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import ALL, Kind, Row, Subject
 from policies.contract import Positional, Probabilistic
 from sim.schema import PAD, SCENARIOS, TARGETS, Impressions, Requests
@@ -37,6 +38,17 @@ WINDOW, WINDOW_S = "1h", 3600.0
 """Attribution window of a purchase, after the end of the stay; a third of all come in it."""
 
 TOP, ULTIMATE = "top", "ultimate"
+
+DECILE = "decile"
+"""Begins the name of a slice by the size of the prediction: "decile 1" holds the lowest."""
+
+GAUC_WEIGHTS: dict[str, classification.Weight] = {
+    "gauc": "impressions",
+    "gauc_by_positives": "positives",
+    "gauc_by_users": "users",
+}
+"""Metric -> weight of a user; ``gauc/purchase`` is the purchase-per-view GAUC of the trade, where a
+view is an impression."""
 
 _BLOCK_ROWS = 512
 """Requests predicted at once."""
@@ -76,6 +88,8 @@ class Predictions:
     """[N], from the end of the stay to the purchase, NaN where none is known."""
     will_purchase: NDArray[np.bool_] | None
     """[N], whether a purchase ever comes of it; None where the truth is not to be had."""
+    p_true: NDArray[np.float32] | None
+    """[P, N], true probability at the position shown (purchase: ultimate); None likewise."""
 
     @classmethod
     def concat(cls, parts: list[Predictions]) -> Predictions | None:
@@ -91,6 +105,7 @@ class Predictions:
         if any(part.targets != targets for part in filled):
             raise MetricError("the policy predicts other targets at some ticks than at others")
         bought = [p.will_purchase for p in filled if p.will_purchase is not None]
+        true = [p.p_true for p in filled if p.p_true is not None]
         return cls(
             targets,
             np.concatenate([p.probability for p in filled], axis=1),
@@ -102,7 +117,15 @@ class Predictions:
             np.concatenate([p.waited_s for p in filled]),
             np.concatenate([p.purchase_delay_s for p in filled]),
             np.concatenate(bought) if len(bought) == len(filled) else None,
+            np.concatenate(true, axis=1) if len(true) == len(filled) else None,
         )
+
+    @property
+    def widest(self) -> tuple[str, NDArray[np.bool_]]:
+        """Slice and rows [N] of all that the predictions are meant for."""
+        if self.positional:
+            return ALL, np.ones(len(self.position), np.bool_)
+        return TOP, self.position == 0
 
     def judged(
         self,
@@ -157,9 +180,9 @@ def predict_tick(
     targets = tuple(target for target in TARGETS if target in by_target)
     empty = np.empty((0, len(shown)), dtype=np.float32)
     probability = np.stack([by_target[t] for t in targets]) if targets else empty
-    bought = None if truth is None else truth.will_purchase[_rows_of(shown, truth)]
+    own = None if truth is None else truth.take(_rows_of(shown, truth))
     positional = isinstance(policy, Positional)
-    return _predictions(targets, probability, shown, positional, as_of_s, bought)
+    return _predictions(targets, probability, shown, positional, as_of_s, own)
 
 
 def reference_rows(subject: Subject, log: Log, n_users: int) -> list[Row]:
@@ -172,7 +195,7 @@ def reference_rows(subject: Subject, log: Log, n_users: int) -> list[Row]:
     """
     truth, shown = logged_truth(log), log.impressions()
     probability = np.stack([getattr(truth, f"p_{name}") for name in TARGETS])
-    whole = _predictions(TARGETS, probability, shown, True, log.as_of_s, truth.will_purchase)
+    whole = _predictions(TARGETS, probability, shown, True, log.as_of_s, truth)
     rows = []
     for measure, estimate in classify(whole, n_users).items():
         if measure.slice.endswith(WINDOW):
@@ -199,12 +222,58 @@ def classify(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
 
             out[measure("logloss")] = classification.log_loss(p, y, user, n_users)
             out[measure("pcoc")] = classification.pcoc(p, y, user, n_users)
+            out[measure("ece")] = calibration_error(p, y, user, n_users)
             if target == "watch":  # a share of the cap, not a class
                 continue
             out[measure("auc")] = classification.auc(p, y, user, n_users)
             grouped = classification.gauc(p, y, user, n_users)
-            out[measure("gauc")] = grouped.estimate
+            for name, weight in GAUC_WEIGHTS.items():
+                out[measure(name)] = grouped.estimate(weight)
             out[measure("gauc_dropped_users")] = grouped.dropped
+    return out
+
+
+def against_truth(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
+    """Return PCOC and ECE against the true probability, of every target and scenario."""
+    out: dict[Measure, Estimate] = {}
+    if predictions.p_true is None:
+        return out
+    part, rows = predictions.widest
+    for index, target in enumerate(predictions.targets):
+        for scenario, own in scopes(predictions.scenario):
+            where = own & rows
+            p, y = predictions.probability[index][where], predictions.p_true[index][where]
+            user = predictions.user_id[where]
+            for name, found in (
+                ("pcoc_true", classification.pcoc(p, y, user, n_users)),
+                ("ece_true", calibration_error(p, y, user, n_users)),
+            ):
+                out[Measure(f"{name}/{target}", scenario, part, "truth")] = found
+    return out
+
+
+def by_decile(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
+    """Return PCOC by decile of the prediction, against labels and, where known, the truth.
+
+    Of all scenarios together. Equal predictions share a decile, so that there may be fewer than 10.
+    A purchase is judged against the true probability alone: few come within a window.
+    """
+    out: dict[Measure, Estimate] = {}
+    part, rows = predictions.widest
+    prefix = "" if part == ALL else f"{part}, "
+    user = predictions.user_id[rows]
+    for index, target in enumerate(predictions.targets):
+        outcomes: list[tuple[str, Kind, NDArray[np.float32]]] = []
+        if target != "purchase":
+            outcomes.append(("pcoc", "offline", predictions.label[index]))
+        if predictions.p_true is not None:
+            outcomes.append(("pcoc_true", "truth", predictions.p_true[index]))
+        for name, kind, outcome in outcomes:
+            p = predictions.probability[index][rows]
+            curve = reliability(p, outcome[rows], user, n_users)
+            for at, found in enumerate(curve.pcoc, 1):
+                where = f"{prefix}{DECILE} {at}"
+                out[Measure(f"{name}/{target}", ALL, where, kind)] = found
     return out
 
 
@@ -221,9 +290,12 @@ def _predictions(
     shown: Impressions,
     positional: bool,
     as_of_s: float,
-    will_purchase: NDArray[np.bool_] | None,
+    truth: TruthRows | None,
 ) -> Predictions:
     empty = np.empty((0, len(shown)), dtype=np.float32)
+    p_true = None
+    if truth is not None:
+        p_true = np.stack([getattr(truth, f"p_{t}") for t in targets]) if targets else empty
     return Predictions(
         targets,
         probability,
@@ -234,7 +306,8 @@ def _predictions(
         shown.scenario,
         as_of_s - shown.known_s,
         shown.purchase_s - shown.known_s,
-        will_purchase,
+        None if truth is None else truth.will_purchase,
+        p_true,
     )
 
 

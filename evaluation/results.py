@@ -23,14 +23,21 @@ unit. Intervals of comparisons are paired.
 
 Vocabulary of `metric`
     Ranking, offline, one value per positive against *all* rooms on air: ``hr@K``, ``ndcg@K``,
-    ``mrr``, ``query_auc``; ``tie_rate`` is the share of queries whose positive ties with another
-    room. The same with M sampled negatives, in exact expectation: ``hr@K/sM``, ``ndcg@K/sM``,
-    ``mrr/sM``, ``query_auc/sM``.
+    ``mrr``, ``mrr@K``, ``query_auc``; one value per request, all its positives together:
+    ``recall@K``, ``precision@K``, ``ap``, ``ap@K``. ``tie_rate`` is the share of queries whose
+    positive ties with another room. Those per positive also by slice: ``entry E`` (how the session
+    began), ``new user``, ``settled user``, ``new streamer``, ``settled streamer`` and ``followers
+    A-B`` (bands) of the positive. And with M sampled negatives, in exact expectation:
+    ``hr@K/sM``, ``ndcg@K/sM``, ``mrr/sM``, ``query_auc/sM``, and corrected: ``hr@K/sM_cls``,
+    ``hr@K/sM_bv0.1`` and so on (`evaluation.ranking.corrections`), which may leave [0, 1].
 
     Classification, offline, on the shown rows, T in `sim.schema.TARGETS`: ``auc/T``, ``gauc/T``
-    (weighted by impressions), ``gauc_dropped_users/T`` (share of users without both labels),
-    ``logloss/T``, ``pcoc/T`` (mean prediction / mean label). No AUC for ``watch``, whose label is
-    not binary.
+    (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;
+    all alike), ``gauc_dropped_users/T`` (share of users without both labels), ``logloss/T``,
+    ``pcoc/T`` (mean prediction / mean label), ``ece/T`` (expected calibration error in deciles);
+    with kind "truth" ``pcoc_true/T`` and ``ece_true/T``, the same against the true probability.
+    PCOC also by slice ``decile D`` of the prediction, levels only. No AUC for ``watch``, whose
+    label is not binary.
 
     Online, per deployment: ``page_ctr``, ``user_ctr``, ``clicks_per_user``, ``watch_s_per_user``,
     ``views_per_user``, ``follows_per_user``, ``likes_per_user``, ``comments_per_user``,
@@ -74,8 +81,11 @@ RELATIVE_LIFT = "relative lift"
 """Unit of a comparison policy / control - 1."""
 
 _UNITS = {
-    "hr": "share", "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
-    "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_dropped_users": "share",
+    "hr": "share", "recall": "share", "precision": "share", "ap": "average precision",
+    "pcoc_true": "ratio", "ece": "share", "ece_true": "share",
+    "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
+    "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_by_positives": "auc",
+    "gauc_by_users": "auc", "gauc_dropped_users": "share",
     "logloss": "nats", "pcoc": "ratio", "page_ctr": "share", "user_ctr": "share",
     "clicks_per_user": "clicks", "watch_s_per_user": "s", "views_per_user": "views",
     "follows_per_user": "follows", "likes_per_user": "likes", "comments_per_user": "comments",
@@ -85,7 +95,7 @@ _UNITS = {
     "cure_misfit": "ratio", "cure_follow_up": "p-value", "cure_rise": "share",
     "cvr_readable_s": "s",
 }  # fmt: skip
-_NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_]+))?")
+_NAME = re.compile(r"(?P<base>[a-z_]+)(@(?P<k>[1-9]\d*))?(/(?P<detail>[a-z0-9_.]+))?")
 
 
 class ResultsError(ValueError):

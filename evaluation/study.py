@@ -23,6 +23,7 @@ from evaluation.predictions import reference_rows
 from evaluation.progress import POLL_S, StudyProgress, TrialWatch
 from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, require_own
 from evaluation.publishing import TIMINGS as TIMINGS
+from evaluation.ranking.corrections import Correction
 from evaluation.results import Kind, Results, Subject
 from evaluation.settings import StudySettings
 from evaluation.simulation import (
@@ -90,9 +91,15 @@ def run_study(settings: StudySettings) -> Path:
     return settings.out
 
 
+CORRECTIONS = (Correction("cls"), Correction("bv", 0.1))
+"""Corrections of sampled metrics on the page; 0.1 is what their source favours (KDD 2020)."""
+
+
 def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
-    metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg") for k in settings.ks]
-    protocol = OfflineProtocol((*metrics, "mrr", "query_auc"), (settings.sampled_m,))
+    metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in settings.ks]
+    protocol = OfflineProtocol(
+        (*metrics, "mrr", "query_auc", "ap"), (settings.sampled_m,), CORRECTIONS
+    )
     node = settings.policies[name]
     code = code_digest(node)
     unread = UNREAD if code.startswith(UNREAD) else ""

@@ -19,10 +19,16 @@ _METRICS = {"page_ctr": "page CTR", "user_ctr": "user CTR", "watch_s_per_user": 
             "gmv_cny_per_user": "GMV per user"}  # fmt: skip
 _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",
             "query_auc": "AUC per request", "auc": "AUC", "gauc": "AUC within users",
-            "logloss": "log loss", "pcoc": "predicted over observed"}  # fmt: skip
+            "recall": "recall", "precision": "precision", "ap": "average precision",
+            "gauc_by_positives": "AUC within users weighted by positives",
+            "gauc_by_users": "AUC within users of equal weight",
+            "logloss": "log loss", "pcoc": "predicted over observed",
+            "pcoc_true": "predicted over true", "ece": "calibration error",
+            "ece_true": "calibration error against the truth"}  # fmt: skip
 _UNITS = {"share": "share", "ndcg": "0 to 1", "reciprocal rank": "0 to 1", "auc": "0 to 1",
-          "nats": "nats", "ratio": "ratio"}  # fmt: skip
-_SAMPLED = re.compile(r"/s\d+$")
+          "average precision": "0 to 1", "nats": "nats"}  # fmt: skip
+_SAMPLED = re.compile(r"/s\d+(_[a-z0-9.]+)?$")
+_CORRECTIONS = {"rank": "the estimated rank", "cls": "monotone least squares"}
 _CUT = re.compile(r"@\d+")
 
 
@@ -53,7 +59,7 @@ def number(value: float, name: str) -> Cell:
     """Write the level of a metric with as many digits as its unit deserves."""
     if np.isnan(value):
         return Cell(MISSING)
-    digits = 4 if unit_of(name) in ("share", "auc", "ndcg", "reciprocal rank", "nats") else 3
+    digits = 4 if unit_of(name) in _UNITS else 3
     return Cell(f"{value:.{digits}f}".replace("-", MINUS))
 
 
@@ -91,7 +97,11 @@ def meaning(name: str) -> str:
     head, _, sampled = base.partition("/s")
     words = _OFFLINE.get(_CUT.sub("", head), head)
     if sampled:
-        words += f" among {sampled} sampled rooms"
+        number, _, correction = sampled.partition("_")
+        words += f" among {number} sampled rooms"
+        if correction:
+            named = _CORRECTIONS.get(correction) or f"bias and variance at γ = {correction[2:]}"
+            words += f" corrected by {named}"
     if target:
         words += f" of {target.replace('_', ' ')}"
     return words

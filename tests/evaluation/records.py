@@ -44,9 +44,10 @@ def purchases_of(shown: Impressions, rows: list[int], amount_cny: list[float]) -
 def requests(
     first: Impressions, candidate_id: NDArray[np.int32], mask: NDArray[np.bool_] | None = None
 ) -> Requests:
-    """Return one request per row of `first` with its own candidates [B, C]; nine users exist."""
+    """Return one request per row of `first` with its own candidates [B, C]; nine users and
+    twelve streamers exist."""
     none = np.zeros(0)
-    catalogue = Catalogue(*(np.zeros(9, np.int8),) * 5, *(none,) * 8)  # type: ignore[arg-type]
+    catalogue = Catalogue(*(np.zeros(9, np.int8),) * 5, *(np.zeros(12, np.int8),) * 4, *(none,) * 4)  # type: ignore[arg-type]
     shape = candidate_id.shape
     return Requests(
         request_id=first.request_id,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from evaluation.agreement import EXACT, agreement
+from evaluation import wording
+from evaluation.agreement import EXACT, agreement, sampled_pairs
 
 
 def test_without_ties_it_is_the_exact_distribution_of_scipy() -> None:
@@ -32,3 +33,14 @@ def test_with_ties_every_order_is_counted() -> None:
 
 def test_equal_values_have_no_order() -> None:
     assert np.isnan(agreement(np.ones(4), np.arange(4.0))).all()
+
+
+def test_corrected_metrics_are_paired_with_the_full_one_and_named() -> None:
+    names = ["hr@10", "hr@10/s20", "hr@10/s20_bv0.1", "mrr", "mrr/s5_cls", "ap/s5"]
+    assert sampled_pairs(names) == [
+        ("hr@10", "hr@10/s20"), ("hr@10", "hr@10/s20_bv0.1"), ("mrr", "mrr/s5_cls")
+    ]  # fmt: skip
+    assert wording.meaning("hr@10/s20") == "hit rate among 20 sampled rooms"
+    assert wording.meaning("hr@10/s20_bv0.1").endswith("corrected by bias and variance at γ = 0.1")
+    assert wording.meaning("mrr/s5_cls").endswith("corrected by monotone least squares")
+    assert wording.is_common("hr@10/s20_cls")

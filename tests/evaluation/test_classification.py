@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss as peer_log_loss
 from sklearn.metrics import roc_auc_score
 
 from evaluation.classification import Weight, auc, auc_value, gauc, log_loss, pcoc
-from evaluation.metrics import MetricError
+from evaluation.ranking.ranks import MetricError
 
 
 def _rows(
@@ -57,15 +57,17 @@ def test_gauc_equals_a_loop_over_users(levels: int | None, weight: Weight, sign:
             continue
         values.append(roc_auc_score(label[own], score[own]))
         weights.append(weight_of[who])
-    got = gauc(score, label, user, 150, weight)
-    assert got.estimate.value == pytest.approx(np.average(values, weights=weights), abs=1e-12)
+    got = gauc(score, label, user, 150)
+    assert got.estimate(weight).value == pytest.approx(
+        np.average(values, weights=weights), abs=1e-12
+    )
     assert got.dropped.value == pytest.approx(dropped / len(np.unique(user)))
 
 
 def test_negative_zero_ties_with_zero() -> None:
     score = np.array([0.0, -0.0], dtype=np.float32)
     label, user = np.array([True, False]), np.array([0, 0])
-    assert gauc(score, label, user, 1).estimate.value == 0.5
+    assert gauc(score, label, user, 1).estimate().value == 0.5
     assert auc_value(score, label) == 0.5
 
 
@@ -98,10 +100,10 @@ def test_auc_error_equals_a_bootstrap_of_users() -> None:
         # Copies of one user are users of their own.
         copy = np.concatenate([np.arange(k) for k in draw[user]])
         fresh = np.unique(user[rows] * 50 + copy, return_inverse=True)[1]
-        value = gauc(score[rows], label[rows], fresh, int(fresh.max()) + 1).estimate.value
+        value = gauc(score[rows], label[rows], fresh, int(fresh.max()) + 1).estimate().value
         grouped.append(value)
     assert auc(score, label, user, 200).standard_error == pytest.approx(np.std(whole), rel=0.12)
-    error = gauc(score, label, user, 200).estimate.standard_error
+    error = gauc(score, label, user, 200).estimate().standard_error
     assert error == pytest.approx(np.std(grouped), rel=0.12)
 
 
@@ -123,7 +125,7 @@ def test_one_class_is_undefined_not_zero(label: NDArray[np.bool_]) -> None:
     score, user = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0, 1, 1])
     assert np.isnan(auc_value(score, label))
     assert np.isnan(auc(score, label, user, 2).value)
-    assert np.isnan(gauc(score, label, user, 2).estimate.value)
+    assert np.isnan(gauc(score, label, user, 2).estimate().value)
     assert gauc(score, label, user, 2).dropped.value == 1.0
     assert np.isnan(pcoc(score, label, user, 2).value) == (not label.any())
 
@@ -132,7 +134,7 @@ def test_no_rows_are_undefined() -> None:
     score, label, user = np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
     for estimate in (
         auc(score, label, user, 3),
-        gauc(score, label, user, 3).estimate,
+        gauc(score, label, user, 3).estimate(),
         log_loss(score, label, user, 3),
         pcoc(score, label, user, 3),
     ):
@@ -183,4 +185,4 @@ def test_auc_and_gauc_by_counting_pairs(
     size = np.bincount(user, minlength=4)
     kept = ~np.isnan(per_user)
     expected = np.average(per_user[kept], weights=size[kept]) if kept.any() else np.nan
-    np.testing.assert_allclose(gauc(score, label, user, 4).estimate.value, expected, atol=1e-12)
+    np.testing.assert_allclose(gauc(score, label, user, 4).estimate().value, expected, atol=1e-12)

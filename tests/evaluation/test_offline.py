@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.metrics import MetricError, RankMetric
 from evaluation.offline import OfflineProtocol, comparison_rows, estimates, judge, level_rows
 from evaluation.predictions import Measure
+from evaluation.ranking.corrections import Correction, expected_corrected
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import RELATIVE_LIFT, Results
 from policies.heuristics import Random
 from sim.schema import DAY_S, SCENARIOS, Impressions, Purchases, Requests
@@ -82,7 +84,7 @@ def test_ranks_equal_brute_force_over_all_rooms() -> None:
 def test_levels_are_means_over_queries_per_scenario() -> None:
     found = judged(TablePolicy())
     rows = level_rows(SUBJECT, found, PROTOCOL)
-    by_key = {(r.metric, r.scenario): r for r in rows}
+    by_key = {(r.metric, r.scenario): r for r in rows if r.slice == "all"}
     value = RankMetric.parse("hr@3").values(found.queries.ranks)
     for code in PLACES:
         own = found.queries.scenario == code
@@ -98,6 +100,41 @@ def test_levels_are_means_over_queries_per_scenario() -> None:
         "hr@3/s4", "ndcg@3/s4", "mrr/s4", "query_auc/s4",
     }  # fmt: skip
     Results(rows).arrow()
+
+
+def test_recall_and_ap_judge_requests_with_all_their_positives() -> None:
+    protocol = OfflineProtocol(("recall@3", "precision@3", "ap"), ())
+    got = estimates(judged(TablePolicy(), protocol), protocol)
+    recall, precision, ap = [], [], []
+    for shown in MadeUpLog().parts:
+        for request in np.unique(shown.request_id):
+            own = np.flatnonzero((shown.request_id == request) & shown.engage)
+            if not len(own):
+                continue
+            scores = np.delete(TABLE[shown.user_id[own[0]]], shown.refer_id[own[0]])
+            positive = np.delete(np.isin(np.arange(STREAMERS), shown.streamer_id[own]),
+                                 shown.refer_id[own[0]])  # fmt: skip
+            hit = positive[np.argsort(-scores)]
+            recall.append(hit[:3].sum() / hit.sum())
+            precision.append(hit[:3].sum() / 3)
+            ap.append((np.cumsum(hit) / np.arange(1, len(hit) + 1))[hit].mean())
+    for name, values in (("recall@3", recall), ("precision@3", precision), ("ap", ap)):
+        number = got[Measure(name, "all")]
+        assert (number.n, number.value) == (len(values), pytest.approx(np.mean(values)))
+
+
+def test_corrected_metrics_stand_beside_the_sampled_ones() -> None:
+    corrections = (Correction("cls"), Correction("bv", 0.1))
+    protocol = OfflineProtocol(("hr@3", "mrr", "query_auc"), (4, 50), corrections)
+    found = judged(TablePolicy(), protocol)
+    got = {m.metric: e for m, e in estimates(found, protocol).items() if m.scenario == "all"}
+    for correction in corrections:
+        expected = expected_corrected(correction, RankMetric("mrr"), found.queries.ranks, 4)[0]
+        assert got[f"mrr/s4_{correction.name}"].value == pytest.approx(expected.mean())
+    # all others as negatives leave nothing to correct
+    assert got["hr@3/s50_cls"].value == pytest.approx(got["hr@3"].value)
+    assert not any(name.startswith("query_auc/") and "_" in name[10:] for name in got)
+    Results(level_rows(SUBJECT, found, protocol)).arrow()
 
 
 def test_a_policy_that_writes_into_what_it_is_handed_is_stopped() -> None:
@@ -203,7 +240,7 @@ def test_scores_that_are_not_numbers_stop_the_judgement() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metrics": ("recall@3",)}, "'recall' is unknown"),
+        ({"metrics": ("coverage@3",)}, "'coverage' is unknown"),
         ({"sampled_m": (0,)}, "sampled_m is"),
         ({"max_queries_per_tick": 0}, "max_queries_per_tick is 0"),
     ],

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.metrics import MetricError
-from evaluation.offline import estimates, judge, level_rows
+from evaluation.offline import comparison_rows, estimates, judge, level_rows
 from evaluation.predictions import Measure, reference_rows
+from evaluation.ranking.ranks import MetricError
 from evaluation.results import Subject
 from policies.heuristics import Random
 from sim.schema import DAY_S, Impressions, Requests
@@ -95,6 +95,26 @@ def test_true_probabilities_are_calibrated_where_they_were_shown(tmp_path: Path)
     assert {r.slice for r in rows} == {"all", "top", "ultimate", "top, ultimate"}
 
 
+def test_calibration_is_by_decile_and_never_compared_by_it() -> None:
+    found = judged(PlacePredictor())
+    assert found.predictions is not None
+    got = estimates(found, PROTOCOL)
+    p, y = found.predictions.probability[0].astype(float), found.predictions.label[0]
+    tenth = np.searchsorted(np.quantile(p, np.arange(1, 10) / 10), p, side="right")
+    for decile in range(10):
+        own = tenth == decile
+        number = got[Measure("pcoc/engage", "all", f"decile {decile + 1}")]
+        assert number.n == own.sum()
+        expected = p[own].sum() / y[own].sum() if y[own].any() else np.nan
+        assert number.value == pytest.approx(expected, nan_ok=True)
+    gaps = [abs((p - y)[tenth == decile].sum()) for decile in range(10)]
+    assert got[Measure("ece/engage", "all")].value == pytest.approx(sum(gaps) / len(p))
+    assert not any(m.kind == "truth" for m in got), "the truth was not given"
+    rows = comparison_rows(SUBJECT, found, "itself", found, PROTOCOL)
+    assert not [r for r in rows if "decile" in r.slice]
+    assert [r for r in rows if r.metric == "ece/engage"]
+
+
 def test_purchases_have_a_window_and_an_end(tmp_path: Path) -> None:
     class Half(Random):
         def predict_at(
@@ -119,6 +139,22 @@ def test_purchases_have_a_window_and_an_end(tmp_path: Path) -> None:
     ever = got[Measure("pcoc/purchase", "all", "ultimate", "truth")]
     assert ever.value == pytest.approx(0.5 * len(shown) / truth.will_purchase.sum())
     assert truth.will_purchase.sum() > soon.sum() > 0
+    against = got[Measure("pcoc_true/purchase", "all", "all", "truth")]
+    assert against.value == pytest.approx(0.5 * len(shown) / truth.p_purchase.sum(dtype=float))
+    error = got[Measure("ece_true/purchase", "all", "all", "truth")]
+    assert error.value == pytest.approx(0.5 - truth.p_purchase.mean(dtype=float), abs=1e-6)
+    # a constant prediction has one decile; labels of purchases are too few for deciles
+    assert [m for m in got if "decile" in m.slice] == [
+        Measure("pcoc_true/purchase", "all", "decile 1", "truth")
+    ]
+    sliced = {m.slice: e for m, e in got.items() if m.metric == "mrr" and m.scenario == "all"}
+    whole = sliced.pop("all")
+    for group in ("entry ", ("new user", "settled user"), ("new streamer", "settled streamer"),
+                  "followers "):  # fmt: skip
+        parts = [e for name, e in sliced.items() if name.startswith(group)]
+        assert sum(e.n for e in parts) == whole.n
+        assert sum(e.n * e.value for e in parts) == pytest.approx(whole.n * whole.value)
+    assert len([name for name in sliced if name.startswith("entry ")]) > 1
     with pytest.raises(MetricError, match="another log"):
         judge(Half(), day, protocol, fitted_until_s=DAY_S, truth=truth.take(slice(1, None)))
 

@@ -105,14 +105,15 @@ def test_rows_check_what_comes_from_closed_sets() -> None:
     [
         ("hr@10", "share"), ("ndcg@5/s100", "ndcg"), ("mrr", "reciprocal rank"),
         ("auc/engage", "auc"), ("gmv_cny_per_user", "CNY"), ("cvr/cure", "probability"),
-        ("logloss/bag_click", "nats"), ("watch_s_per_user", "s"),
+        ("logloss/bag_click", "nats"), ("hr@10/s20_bv0.1", "share"), ("ap", "average precision"),
+        ("ece_true/like", "share"), ("gauc_by_users/purchase", "auc"), ("watch_s_per_user", "s"),
     ],
 )  # fmt: skip
 def test_units_follow_names(metric: str, unit: str) -> None:
     assert unit_of(metric) == unit
 
 
-@pytest.mark.parametrize("metric", ["", "recall@10", "hr@0", "auc engage", "HR@10"])
+@pytest.mark.parametrize("metric", ["", "coverage@10", "hr@0", "auc engage", "HR@10"])
 def test_unknown_metrics_are_refused(metric: str) -> None:
     with pytest.raises(ResultsError, match="unknown"):
         unit_of(metric)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
-from evaluation.sampled import (
-    draw_negatives,
+from evaluation.ranking.draws import draw_negatives, sampled_ranks
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
+from evaluation.ranking.sampled import (
     expected_values,
     rank_law,
     sampled_name,
-    sampled_ranks,
 )
 from sim.schema import PAD
 

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from evaluation.metrics import MetricError, RankMetric, Ranks, rank_positives
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
 
 NAMES = ("hr@1", "hr@3", "ndcg@3", "ndcg", "mrr", "query_auc")
 
@@ -123,7 +124,9 @@ def test_masked_positive_and_wrong_shapes_are_refused() -> None:
         rank_positives(scores, np.ones((1, 2), dtype=bool), np.array([0]), np.array([0]))
 
 
-@pytest.mark.parametrize("name", ["hr", "hr@0", "mrr@3", "query_auc@1", "recall@3", "hr@x", ""])
+@pytest.mark.parametrize(
+    "name", ["hr", "hr@0", "mrr@0", "query_auc@1", "recall", "coverage@3", "hr@x", ""]
+)
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(MetricError):
         RankMetric.parse(name)
