@@ -180,7 +180,7 @@ def _race(
         if length == 1:
             continue
         # of two arrivals the integrand falls as T^2 towards the past
-        y, last = -best - np.log(total) - 17.0, -least + 4.0
+        y, last = -best - np.log(total) - 15.0, -least + 4.0
         for c in range(n_columns):
             hazard[c] = np.exp(logit[b, c] + y) if mask[b, c] else 0.0
         while y < last:
@@ -198,7 +198,7 @@ def _race(
             alive = 0.0
             for place in range(length):
                 alive += others[place]
-            if alive < 1e-18:  # so many have arrived that the slate is full
+            if alive < 1e-15:  # so many have arrived that the slate is full
                 break
             for j in range(length):
                 own = column[b, j]

@@ -128,9 +128,9 @@ class Replay:
         if span not in SPANS:
             raise OffPolicyError(f"span = {span!r}; allowed: {', '.join(SPANS)}")
         shown = self.shown
-        key = {"request": shown.request_id, "session": shown.session_id, "user": shown.user_id}[
-            span
-        ]
+        key: NDArray[np.integer] = shown.user_id
+        if span != "user":
+            key = shown.request_id if span == "request" else shown.session_id
         order = np.lexsort((self.place, shown.request_id, shown.time_s, key))
         sorted_key = key[order]
         starts = np.flatnonzero(np.r_[True, sorted_key[1:] != sorted_key[:-1]][: len(order)])

@@ -49,6 +49,7 @@ def test_every_figure_is_there_with_a_finite_ratio(perf) -> None:
     by_name = {figure["name"]: figure for figure in record["figures"]}
     wide = f"metrics/{SCALES['small'].n_wide}"
     expected = {"simulate", "simulate+log", wide, "score/popularity", "time/run", "memory/run"}
+    expected |= {"off_policy/slates"}
     expected |= {f"{what}/{name}" for what in ("train", "score") for name in LEARNED}
     expected |= {f"memory/{stage}" for stage in ("simulate", "fit", "judge")}
     assert expected <= set(by_name)

@@ -67,7 +67,7 @@ def test_slates_and_places_by_enumeration(exploration):
 
 @pytest.mark.parametrize("exploration", KINDS, ids=NAMES)
 def test_expected_features_by_enumeration(exploration):
-    """Of each place, given what stands above, by the probabilities of all that could stand there."""
+    """Of each place, given what stands above, by the chances of all that could stand there."""
     scores, mask, slate = drawn(exploration, 6, b=20)
     rng = np.random.default_rng(0)
     table, entity = rng.normal(size=(9, 3)), rng.integers(0, 9, scores.shape)

@@ -211,6 +211,6 @@ def test_unknown_spans_are_refused(uniform):
 
 
 def test_an_empty_log_is_refused():
+    nothing = Log.nothing(TICK_S, DAY_S)
     with pytest.raises(OffPolicyError, match="no impressions"):
-        nothing = Log.nothing(TICK_S, DAY_S)
         replay(nothing, Served(Random(), GREEDY), np.zeros(0))

@@ -78,7 +78,7 @@ def test_each_equals_plain_loops(seed):
 
 
 def test_limits_of_parameters():
-    """At one end of its parameter each estimator is the unbiased one, at the other the blunt one."""
+    """At one end of its parameter each is the unbiased estimator, at the other the blunt one."""
     action, reward, p_logging, p_target, q, group = tables(9)
     rounds = Rounds.of(action, reward, p_logging, p_target, q=q, group=group)
     ips, dr, dm = (f(rounds).value for f in (sa.ips, sa.dr, sa.dm))
