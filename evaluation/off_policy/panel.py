@@ -5,9 +5,8 @@
     beside(tops["dr"].estimate, seen.tops.true_value.mean())
 
 The truth of the top place is exact (`Tops.true_value`). That of deploying the target is
-`evaluation.true_value`, per user who comes: to be set beside `seen.slates("session", per_user=True)`
-and, as far as weights allow, "user"; how far apart they are is what interference, learning and
-longer sessions do, and no estimator can know it.
+`evaluation.true_value`, per user who comes: to be set beside the spans "session" and, as far as
+weights allow, "user", taken `per_user`; what is left between them is interference and learning.
 """
 
 from __future__ import annotations
