@@ -18,6 +18,20 @@ the exact probability of the logged slate under it follows (`propensity`). What 
 What no span holds is interference: streamers' counters move by everybody's sessions, and a policy
 that learns while deployed learns from its own impressions here, but from the logging policy's in a
 replay. `evaluation.true_value` contains both.
+
+How much this matters, measured (tiny world with 6,000 users, a day of uniform logs, popularity
+frozen at the day's end and served by softmax at temperatures t; worth per user who came, in
+brackets the half width; the logging policy brings 58.9):
+
+    t      deployed   request, RIPS   session, RIPS   session, Cascade-DR   effective sessions
+    0.2      60.0       61.4 (2.8)      59.1 (3.0)        59.6 (2.9)              45 %
+    0.1      61.3       63.6 (3.0)      55.2 (3.5)        58.5 (3.4)              10 %
+    0.05     62.3       67.0 (3.9)      48.2 (9.0)        61.9 (7.6)               1 %
+
+A request at which the logging policy ranked before still has the best rooms unseen, so the span
+"request" promises more than a deployed policy, which uses them up, can keep; with the span
+"session" the weights that would make it right are the ones the log does not hold, and the interval
+does not tell. Look at the effective sample size first.
 """
 
 from __future__ import annotations
