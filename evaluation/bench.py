@@ -39,6 +39,7 @@ STAGES = {
     "fitting at full size": ("bench_learning", "measure_fit"),
     "judging": ("bench_judging", "measure"),
     "counting": ("bench_metrics", "measure"),
+    "judging off-policy": ("bench_off_policy", "measure"),
 }
 """What is shown -> the module of `evaluation` and its function; in this order."""
 

@@ -1,0 +1,14 @@
+"""Off-policy evaluation: what a policy would bring, from the log of another that explored.
+
+    rounds, single_action      one action a round: IPS, SNIPS, DM, DR, MIPS and their relatives
+    slates, slate_estimators   ordered slates: SIPS, IIPS, RIPS, PI, Cascade-DR
+    reward_model               cross-fitted models of the reward, folds by user
+    tuning                     thresholds chosen by the data: SLOPE
+    diagnostics                what the weights say about the overlap of the two policies
+    propensity, marginals      exact probabilities of logged slates under any served policy
+    replay, panel              from a simulated log to every estimate, beside the truth
+
+Every estimator returns an `evaluation.intervals.Estimate` clustered by user: its interval is robust
+to what the rounds of a user share, and `evaluation.intervals.difference` of two target policies on
+one log is paired. Axis letters: N rounds or rows, A actions, B slates, K places, U users.
+"""
