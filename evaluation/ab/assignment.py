@@ -153,7 +153,8 @@ class Switchback:
     def analysed(self, session_start_s: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return which sessions [N] began after the washout of their block."""
         since = np.mod(session_start_s - self.start_s, self.block_s)
-        return (session_start_s >= self.start_s) & (since >= self.washout_s)
+        kept: NDArray[np.bool_] = (session_start_s >= self.start_s) & (since >= self.washout_s)
+        return kept
 
 
 def redrawn(clusters: int, runs: int, share: float = 0.5, seed: int = 0) -> NDArray[np.bool_]:
