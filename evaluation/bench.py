@@ -38,6 +38,7 @@ STAGES = {
     "training and scoring": ("bench_learning", "measure"),
     "fitting at full size": ("bench_learning", "measure_fit"),
     "judging": ("bench_judging", "measure"),
+    "resampling": ("bench_resampling", "measure"),
 }
 """What is shown -> the module of `evaluation` and its function; in this order."""
 

@@ -7,6 +7,11 @@ meets the same noise in all three worlds, who fell into which arm does not blur 
 
     bias = (treated users: split - treated twin) - (control users: split - control twin)
 
+Measured in the default world with 1,000 users and 300 streamers (`tests/evaluation/ab`), three
+days, six seeds: with the effects of audience and crowding at 0.5 the split sees 6 % too little of
+the oracle's effect on the click rate against random (-0.0071, standard error 0.0007), as the
+control gains from rooms that the oracle fills; with both at 0 the bias is exactly 0.
+
 Only a simulator has the two twins. Without interference (users who meet neither through rooms nor
 through what rankers learn) both terms are exactly 0.
 Why it arises in markets: Blake & Coey, "Why marketplace experimentation is harder than it seems",

@@ -57,6 +57,7 @@ def test_every_figure_is_there_with_a_finite_ratio(perf) -> None:
         "time/run",
         "memory/run",
     }
+    expected.add("bootstrap/users")
     expected |= {f"{what}/{name}" for what in ("train", "score") for name in LEARNED}
     expected |= {f"memory/{stage}" for stage in ("simulate", "fit", "judge")}
     assert expected <= set(by_name)
