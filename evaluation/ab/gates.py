@@ -25,8 +25,9 @@ from scipy.stats import binomtest, chi2, chisquare
 
 from evaluation.ab.assignment import redrawn
 from evaluation.ab.contrast import between
-from evaluation.ab.level import ratio_level
-from evaluation.ab.moments import Moments
+from evaluation.ab.level import cuped_levels, ratio_level
+from evaluation.ab.moments import Moments, assigned
+from evaluation.ab.panel import Panel
 from evaluation.intervals import clustered_mean
 
 RED = 0.001
@@ -177,6 +178,23 @@ def a_a(
     return Gate(
         "A/A", passes, rate, f"{rate:.2%} of {len(known):,} runs reject, {size:.0%} is claimed"
     )
+
+
+def split_analysis(panel: Panel, cuped: bool = False) -> Analysis:
+    """Return the analysis of split traffic whose clusters are the rows of a panel.
+
+    Args:
+        panel: of the clusters that are assigned.
+        cuped: whether to use the time before.
+    """
+    columns = panel.columns
+
+    def p_values(treated: NDArray[np.bool_]) -> NDArray[np.float64]:
+        arms = assigned(columns, treated)
+        levels = cuped_levels(*arms) if cuped else tuple(ratio_level(arm) for arm in arms)
+        return between(levels[0], levels[1]).p_value
+
+    return p_values
 
 
 def leak(

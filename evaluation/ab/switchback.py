@@ -102,9 +102,7 @@ def paired_blocks(
     with_event = cluster_sums(y != 0.0, of_cell, width).reshape(-1, 2).sum(axis=0)
     there = (tables[1] > 0.0).all(axis=1)
     top, bottom = (table[there] for table in tables)
-    return PairedBlocks(
-        (top[:, 1], bottom[:, 1]), (top[:, 0], bottom[:, 0]), int(with_event.min(initial=0))
-    )
+    return PairedBlocks((top[:, 1], bottom[:, 1]), (top[:, 0], bottom[:, 0]), int(with_event.min()))
 
 
 def switchback_effect(

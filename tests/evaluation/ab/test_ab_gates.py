@@ -9,10 +9,7 @@ from panels import heavy
 
 from evaluation.ab import gates
 from evaluation.ab.assignment import Split, redrawn
-from evaluation.ab.contrast import between
 from evaluation.ab.effect import split_effect
-from evaluation.ab.level import cuped_levels, ratio_level
-from evaluation.ab.moments import assigned
 from evaluation.ab.panel import Panel
 from evaluation.ab.served import serve
 from evaluation.ab.traffic import Traffic
@@ -23,20 +20,9 @@ from tests.sim.worlds import config, server
 USERS = 4000
 
 
-def by_user(panel: Panel, cuped: bool = False) -> gates.Analysis:
-    """Return the analysis whose clusters are what is assigned."""
-
-    def p_values(treated: NDArray[np.bool_]) -> NDArray[np.float64]:
-        arms = assigned(panel.columns, treated)
-        levels = cuped_levels(*arms) if cuped else tuple(ratio_level(arm) for arm in arms)
-        return between(levels[0], levels[1]).p_value
-
-    return p_values
-
-
 def by_row(rows: Panel, user_id: NDArray[np.integer]) -> gates.Analysis:
     """Return the analysis that takes the rows of users for independent."""
-    inner = by_user(rows)
+    inner = gates.split_analysis(rows)
     return lambda treated: inner(treated[:, user_id])
 
 
@@ -164,7 +150,7 @@ def test_a_label_among_the_features_turns_leak_red(logged) -> None:
 def test_a_a_is_green_by_user_and_red_by_row() -> None:
     rows, user_id = impressions(1000)
     sums = [np.bincount(user_id, weights=v) for v in (rows.numerator, rows.denominator)]
-    right = gates.a_a(by_user(Panel(*sums)), 1000)
+    right = gates.a_a(gates.split_analysis(Panel(*sums)), 1000)
     assert right.passes
     assert 0.04 < right.value < 0.06
     wrong = gates.a_a(by_row(rows, user_id), 1000, runs=1000)
