@@ -31,6 +31,8 @@ class Effect:
     low: float
     """Ends of the interval of coverage LEVEL."""
     high: float
+    standard_error: float
+    """Of the estimate; of a lift that of log(1 + lift)."""
     p_value: float
     """Two-sided, of no effect."""
     clusters: int
@@ -55,8 +57,12 @@ def of_estimate(design: str, metric: str, unit: Unit, estimate: Estimate, cluste
     known = np.isfinite(found.low) and error > 0.0
     value = np.log1p(estimate.value) if unit == "lift" and known else estimate.value
     error = error / (1.0 + estimate.value) if unit == "lift" and known else error
-    p_value = float(2.0 * stdtr(n - 1, -abs(value / error))) if known else float("nan")
-    return Effect(design, metric, unit, found.estimate, found.low, found.high, p_value, n, cluster)
+    nothing = float("nan")
+    p_value = float(2.0 * stdtr(n - 1, -abs(value / error))) if known else nothing
+    return Effect(
+        design, metric, unit, found.estimate, found.low, found.high, error if known else nothing,
+        p_value, n, cluster,
+    )  # fmt: skip
 
 
 def of_contrast(
@@ -73,11 +79,14 @@ def of_contrast(
         events: clusters with a numerator, of the arm with fewer; below
             `evaluation.intervals.MIN_EVENTS` there is no interval.
     """
-    low, high, p_value = (float(end) for end in (*contrast.interval(), contrast.p_value))
-    if events < MIN_EVENTS:
-        low = high = p_value = float("nan")
+    found = (*contrast.interval(), contrast.standard_error, contrast.p_value)
+    low, high, error, p_value = (float(number) for number in found)
+    if events < MIN_EVENTS or not error > 0.0:
+        low = high = error = p_value = float("nan")
     value = float(contrast.estimate)
-    return Effect(design, metric, contrast.unit, value, low, high, p_value, clusters, cluster)
+    return Effect(
+        design, metric, contrast.unit, value, low, high, error, p_value, clusters, cluster
+    )
 
 
 def twin_effect(

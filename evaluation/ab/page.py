@@ -27,6 +27,7 @@ HEADS = (
     "95 % interval",
     "p",
     "p, Holm",
+    "detectable",
     "truth",
     "covered",
 )
@@ -39,7 +40,8 @@ READING = (
     "speaks of other users. Lifts are relative. The bias of the split is what it adds to the "
     "effect because both arms share one platform, in the unit of the metric. Interleaving shows a "
     "preference in [-1, 1], which has no truth beside it. Holm's p-values are for all policies "
-    "and metrics of a design together."
+    "and metrics of a design together. Detectable is the smallest effect that a design with this "
+    "error finds in 80 % of experiments."
 )
 
 
@@ -71,8 +73,8 @@ def show(designs: Designs, console: Console) -> None:
     console.print(table)
     preferred = designs.effects[designs.effects["unit"] == "preference"]
     for policy in dict.fromkeys(preferred["policy"].astype(str)):
-        rows = preferred[preferred["policy"] == policy].to_dict("records")
-        told = (f"{row['metric']} {_marked(row)}" for row in rows)
+        own = preferred[preferred["policy"] == policy].to_dict("records")
+        told = (f"{row['metric']} {_marked(row)}" for row in own)
         console.print(f"{policy}, preference by interleaving: {', '.join(told)}", highlight=False)
     console.print("* p < 0.05, each by itself", highlight=False)
     console.print(summary(designs), highlight=False)
@@ -92,7 +94,7 @@ def markdown(designs: Designs) -> str:
         f"**{summary(designs)}** {READING}",
         "",
         f"| {' | '.join(HEADS)} |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
         *(f"| {' | '.join(cells)} |" for cells in rows_of(designs.effects)),
         "",
         "| policy | gate | verdict | reason |",
@@ -136,6 +138,7 @@ def _cells(row: dict[Hashable, Any]) -> tuple[str, ...]:
         MISSING if np.isnan(row["low"]) else f"{low} to {high}",
         _p(float(row["p_value"])),
         _p(float(row["p_holm"])),
+        _number(float(row["detectable"]), unit).removeprefix("+"),
         _number(float(row["truth"]), unit),
         ("yes" if covered else "no") if judged else "",
     )

@@ -16,6 +16,7 @@ from evaluation.ab.interference import interference
 from evaluation.ab.multiplicity import benjamini_hochberg, holm, joint_differences
 from evaluation.ab.panel import panel_of, sums_of
 from evaluation.ab.parts import METRICS, Arm, Parts, visitors
+from evaluation.ab.power import minimum_detectable
 from evaluation.ab.settings import AbSettings
 from evaluation.environment import environment_record
 from evaluation.online import UserTotals, user_totals
@@ -116,7 +117,21 @@ def _rows(
 def _row(policy: str, effect: Effect, truth: float) -> dict[str, object]:
     known = np.isfinite([effect.low, effect.high, truth]).all()
     covers = effect.covers(truth) if known else None
-    return {"policy": policy, **asdict(effect), "truth": truth, "covers_truth": covers}
+    return {
+        "policy": policy,
+        **asdict(effect),
+        "detectable": _detectable(effect),
+        "truth": truth,
+        "covers_truth": covers,
+    }
+
+
+def _detectable(effect: Effect) -> float:
+    """Return the smallest effect, in the effect's unit, that is found with a power of 80 %."""
+    if not effect.standard_error > 0.0:
+        return float("nan")
+    smallest = minimum_detectable(effect.standard_error)
+    return float(np.expm1(smallest)) if effect.unit == "lift" else smallest
 
 
 def _adjusted(effects: pd.DataFrame, arms: Sequence[Arm], control: UserTotals) -> pd.DataFrame:
