@@ -19,14 +19,20 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from evaluation.ab.assignment import redrawn
-from evaluation.ab.contrast import between
+from evaluation.ab.contrast import between, within
 from evaluation.ab.level import NUMERATOR, cuped_levels, ratio_level
 from evaluation.ab.moments import assigned
 from evaluation.ab.panel import Panel
 from evaluation.ab.sequential import tuned_rho
 
-Method = Literal["delta", "cuped", "anytime"]
+Array = NDArray[np.float64]
+
+_BLOCK_CELLS = 1 << 20
+"""Cells of assignments that are compared at a time."""
+
+Method = Literal["delta", "cuped", "anytime", "twins"]
 METHODS: tuple[Method, ...] = ("delta", "cuped", "anytime")
+"""Methods of split traffic."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,46 @@ def power_curve(
         shares.append(float(rejects.mean()))
     power = np.array(shares)
     return PowerCurve(method, tuple(lifts), power, np.sqrt(power * (1.0 - power) / runs))
+
+
+def twin_power_curve(
+    one: tuple[Array, Array],
+    other: tuple[Array, Array],
+    lifts: Sequence[float],
+    runs: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> PowerCurve:
+    """Return how often twins of one world find an injected lift.
+
+    Args:
+        one: sums y and x [U] of the users under a policy.
+        other: those of the same users in a twin, under a policy of the same worth.
+        lifts: relative effects on the numerator of the treated, above -1.
+        runs: which twin of each user is the treated one, drawn anew.
+        level: 1 - size of the test.
+        seed: of the draws.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if runs < 1 or any(lift <= -1.0 for lift in lifts):
+        raise ValueError(
+            f"runs = {runs}, lifts = {list(lifts)}; allowed: runs from 1, lifts above -1"
+        )
+    (y1, x1), (y0, x0) = one, other
+    step = max(1, _BLOCK_CELLS // max(len(y1), 1))
+    found = np.zeros(len(lifts))
+    drawn = redrawn(len(y1), runs, 0.5, seed)
+    for low in range(0, runs, step):
+        swap = drawn[low : low + step]
+        treated, below = np.where(swap, y0, y1), np.where(swap, x0, x1)
+        control = np.where(swap, y1, y0), np.where(swap, x1, x0)
+        for e, lift in enumerate(lifts):
+            contrast = within((treated * (1.0 + lift), below), control)
+            found[e] += (contrast.p_value < 1.0 - level).sum()
+    power = found / runs
+    return PowerCurve("twins", tuple(lifts), power, np.sqrt(power * (1.0 - power) / runs))
 
 
 def _boundary(n: int, level: float) -> float:

@@ -17,7 +17,12 @@ from evaluation.ab.bootstrap import (
     resampled_sums,
 )
 from evaluation.ab.multiplicity import Joint, benjamini_hochberg, holm, joint_differences
-from evaluation.ab.power import clusters_needed, minimum_detectable, power_curve
+from evaluation.ab.power import (
+    clusters_needed,
+    minimum_detectable,
+    power_curve,
+    twin_power_curve,
+)
 from evaluation.ab.sequential import (
     always_valid_p,
     confidence_sequence,
@@ -234,3 +239,19 @@ def test_power_curves_meet_the_formula_and_cuped_gains() -> None:
     assert np.isnan(power_curve(panel, (0.0, 0.001), "delta", 200).detectable())
     with pytest.raises(ValueError, match="method = 'magic'"):
         power_curve(panel, lifts, "magic")  # type: ignore[arg-type]
+
+
+def test_twins_see_smaller_effects_than_a_split_of_the_same_users() -> None:
+    """Two policies alike whose users share four fifths of their clicks."""
+    rng, panel = np.random.default_rng(12), heavy(1000, 11)
+    lost = [rng.binomial(panel.numerator.astype(int), 0.1) for _ in range(2)]
+    one, other = ((panel.numerator - gone, panel.denominator) for gone in lost)
+    lifts = (0.0, 0.03, 0.06)
+    twins = twin_power_curve(one, other, lifts, 1000)
+    split = power_curve(panel, lifts, "delta", 1000)
+    assert twins.power[0] == pytest.approx(0.05, abs=0.025)
+    assert twins.power[2] > 0.9
+    assert twins.power[2] > split.power[2] + 0.4
+    assert twins.detectable() < 0.06
+    with pytest.raises(ValueError, match="runs = 0"):
+        twin_power_curve(one, other, lifts, 0)
