@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from evaluation.folders import require_writable
 from evaluation.publishing import require_only
@@ -16,19 +16,16 @@ from evaluation.settings import (
     MAX_SEED,
     NAME,
     SimulationSettings,
-    _built,
     _detached,
     _integer,
-    _logging,
     _name,
     _node,
-    _out,
     _path,
+    _simulation,
 )
 from evaluation.study_folder import CONFIG
 from policies import registry
-from sim.config import ConfigError, Objective, WorldConfig
-from sim.executor import SerialExecutor
+from sim.config import ConfigError
 
 README, EFFECTS, GATES = "README.md", "effects.parquet", "gates.parquet"
 FILES = (README, EFFECTS, GATES, CONFIG)
@@ -81,9 +78,6 @@ def ab_settings(config: DictConfig, swept: bool = False) -> AbSettings:
     names = [str(key) for key in config.policies]
     if len(names) < 2:
         raise ConfigError(f"policy = {names}; allowed: at least one beside the control {control}")
-    _built(config, "objective", Objective)
-    world: WorldConfig = _built(config, "world", WorldConfig)
-    logging = _logging(config, world)
     for key in names:
         if not NAME.fullmatch(key):
             raise ConfigError(f"policies.{key}: odd name; allowed: letters, digits, _ - .")
@@ -93,16 +87,7 @@ def ab_settings(config: DictConfig, swept: bool = False) -> AbSettings:
         raise ConfigError(f"ab_days = {ab_days}; allowed: an even number in [2, {MAX_DAYS}]")
     if not isinstance(config.own_data, bool):
         raise ConfigError(f"own_data = {config.own_data!r}; allowed: true, false")
-    label = "+".join(names) if len(names) <= 4 else f"{len(names)}policies"
-    simulation = SimulationSettings(
-        world=world,
-        seed=_integer(config, "seed", 0, MAX_SEED),
-        days=_integer(config, "days", 1, MAX_DAYS),
-        logging=logging,
-        executor=SerialExecutor(),
-        out=_out(config, Path("outputs/ab"), f"{label}-seed{config.seed}", swept),
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
-    )
+    simulation = _simulation(config, swept, Path("outputs/ab"), fewest_days=1)
     settings = AbSettings(
         simulation=simulation,
         ab_days=ab_days,
