@@ -40,6 +40,7 @@ STAGES = {
     "judging": ("bench_judging", "measure"),
     "counting": ("bench_metrics", "measure"),
     "judging off-policy": ("bench_off_policy", "measure"),
+    "resampling": ("bench_resampling", "measure"),
 }
 """What is shown -> the module of `evaluation` and its function; in this order."""
 

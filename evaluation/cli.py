@@ -7,6 +7,7 @@ Heavy modules are imported inside the verbs, so that `--help` is instant.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_interruption(given: list[str]) -> int:
-    keeps_parts = given[:1] in (["study"], ["simulate"], ["fidelity"])
+    keeps_parts = given[:1] in (["study"], ["simulate"], ["fidelity"], ["ab"])
     does = "goes on from here" if keeps_parts else "starts over"
     _complain(f"interrupted; the same command {does}")
     return 130
@@ -111,6 +112,16 @@ def _fidelity(rest: list[str]) -> int:
     return int(not all(verdicts))
 
 
+def _ab(rest: list[str]) -> int:
+    verdicts: list[bool] = []
+
+    def job(config: DictConfig) -> None:
+        verdicts.append(ab_job(config))
+
+    _hydra("ab", rest, job)
+    return int(not all(verdicts))
+
+
 def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int:
     """Check every job of the command, then hand it to Hydra."""
     import hydra
@@ -128,9 +139,8 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
     rest = with_policies(rest, flags.multirun)
     registry.register(load=not only_shows)
     if not only_shows:
-        from evaluation import settings
-
-        checked = getattr(settings, f"{verb}_settings")
+        home = "evaluation.ab.settings" if verb == "ab" else "evaluation.settings"
+        checked = getattr(importlib.import_module(home), f"{verb}_settings")
         overrides = with_policies(flags.overrides, flags.multirun)
         for config in composed(verb, overrides, flags.multirun, flags.config_dir):
             checked(config, swept=flags.multirun)
@@ -189,6 +199,25 @@ def fidelity_job(config: DictConfig) -> bool:
         show(comparison, Console())
         sys.stdout.write(f"{page}\n")
         passes = comparison.passes
+    return passes
+
+
+def ab_job(config: DictConfig) -> bool:
+    """Compare policies by every design and return whether all gates are green."""
+    passes = False
+    with _ErrorsInOneLine():
+        from rich.console import Console
+
+        from evaluation.ab.page import show, write
+        from evaluation.ab.settings import ab_settings
+        from evaluation.ab.study import compare_designs
+
+        settings = ab_settings(config, swept=_is_swept())
+        designs = compare_designs(settings)
+        page = write(designs, settings.out)
+        show(designs, Console())
+        sys.stdout.write(f"{page}\n")
+        passes = designs.passes
     return passes
 
 
@@ -346,6 +375,7 @@ VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "study": (_study, ""),
     "simulate": (_simulate, ""),
     "fidelity": (_fidelity, ""),
+    "ab": (_ab, ""),
     "report": (_report, REPORT_HELP),
     "leaderboard": (_leaderboard, LEADERBOARD_HELP),
     "check": (_check, CHECK_HELP),

@@ -37,6 +37,7 @@ GROUPS = {
     "study": ("policy", "experiment", "delay"),
     "simulate": ("delay",),
     "fidelity": ("delay",),
+    "ab": ("policy", "delay"),
 }
 """What can be chosen for a verb beside the keys of its config."""
 

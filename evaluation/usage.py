@@ -9,6 +9,7 @@ swipelab VERB [options]
   study [-m] [name=value ...]     simulate -> train -> judge -> report; -m sweeps
   simulate [-m] [name=value ...]  write the logs of a world, and nothing else
   fidelity [-m] [name=value ...]  compare generated data with published figures; code 1: some differ
+  ab [-m] [name=value ...]        online experiments of every design beside the truth; 1: a red gate
   report [out=DIR]                render the page of a study again (default reports/latest)
   leaderboard [PATH ...]          collect studies into one table (default outputs reports/latest)
   check module:Class | NAME       does a policy keep the contract? one message per failure
@@ -16,8 +17,8 @@ swipelab VERB [options]
   dials [out=DIR]                 does each dial of the world move what it should, and nothing else?
   bench [out=DIR]                 speeds and peak memory beside their floors (default reports/perf)
 
-Names that study, simulate and fidelity share:
-  world=PRESET  seed=N  days=N  out=DIR        and for study:  policy=NAME[,NAME...]
+Names that study, simulate, fidelity and ab share:
+  world=PRESET  seed=N  days=N  out=DIR        and for study and ab:  policy=NAME[,NAME...]
   executor=serial|pool|ray  who writes the log   experiment=PRESET
 
   swipelab study experiment=quickstart         what `make run` runs

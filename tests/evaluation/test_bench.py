@@ -49,7 +49,7 @@ def test_every_figure_is_there_with_a_finite_ratio(perf) -> None:
     by_name = {figure["name"]: figure for figure in record["figures"]}
     wide = f"metrics/{SCALES['small'].n_wide}"
     expected = {"simulate", "simulate+log", "simulate/swipes", "score/popularity"}
-    expected |= {wide, "time/run", "memory/run", "off_policy/slates"}
+    expected |= {wide, "time/run", "memory/run", "off_policy/slates", "bootstrap/users"}
     expected |= {f"{what}/{name}" for what in ("train", "score") for name in LEARNED}
     expected |= {"ranks/compiled", "ranks/masked", "ranks/numpy", "auc", "gauc"}
     expected |= {f"memory/{stage}" for stage in ("simulate", "fit", "judge")}
