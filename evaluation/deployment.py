@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from evaluation.online import UserTotals, user_totals
 from policies.contract import Policy, Privileged
 from policies.rank import Exploration, Server
 from sim.schema import Impressions, Purchases
 from sim.state import State
-from sim.truth import TruthRows
 from sim.world import World
 
 
@@ -50,34 +47,13 @@ def deploy(
         if on_day is not None:
             on_day(len(records))
     shown = Impressions.concat([r.impressions for r in records])
-    truth = TruthRows.concat([r.truth for r in records])
-    bought = Purchases.concat([r.purchases for r in records])
+    bought, ever = (
+        Purchases.concat([getattr(r, name) for r in records]) for name in ("purchases", "ultimate")
+    )
     n_users = records[-1].catalogue.n_users
     objective = world.config.objective
     return Deployment(
         observed=user_totals(shown, bought, objective, n_users),
-        ultimate=user_totals(shown, ultimate_purchases(shown, truth), objective, n_users),
+        ultimate=user_totals(shown, ever, objective, n_users),
         impressions=len(shown),
-    )
-
-
-def ultimate_purchases(shown: Impressions, truth: TruthRows) -> Purchases:
-    """Return every purchase that the impressions lead to, however late.
-
-    Args:
-        shown: impressions [N].
-        truth: their true side [N], in the same order.
-    """
-    rows = np.flatnonzero(truth.will_purchase)
-    event_s = shown.known_s[rows] + truth.purchase_delay_s[rows]
-    return Purchases(
-        event_s=event_s,
-        known_s=event_s,
-        impression_s=shown.time_s[rows],
-        request_id=shown.request_id[rows],
-        user_id=shown.user_id[rows],
-        streamer_id=shown.streamer_id[rows],
-        product_id=shown.product_id[rows],
-        scenario=shown.scenario[rows],
-        amount_cny=truth.amount_cny[rows],
     )

@@ -88,7 +88,8 @@ def user_totals(
     Args:
         impressions: what the deployment showed.
         purchases: purchases known (kind "online") or ultimate (kind "truth"); those of requests
-            outside `impressions` are left out, as they are none of this deployment's doing.
+            outside `impressions` are left out, as they are none of this deployment's doing. The
+            value counts the first one of an impression, sales and their number count all.
         objective: weights of `value_per_user`.
         n_users: number of users U; ids must be below it. Twins must be given the same number.
 
@@ -106,7 +107,9 @@ def user_totals(
         return cluster_sums(values, cell, cells)
 
     bought_at = own.scenario.astype(np.int64) * n_users + own.user_id
-    bought, paid = (cluster_sums(v, bought_at, cells) for v in (None, own.amount_cny))
+    bought, paid, firsts = (
+        cluster_sums(v, bought_at, cells) for v in (None, own.amount_cny, own.ordinal == 0)
+    )
     weights = objective.weights()
     worth = np.zeros(len(impressions))
     for target, weight in weights.items():
@@ -128,7 +131,7 @@ def user_totals(
         "carts": add(impressions.cart),
         "purchases": bought,
         "gmv_cny": paid,
-        "value": add(worth) + weights.get("purchase", 0.0) * bought,
+        "value": add(worth) + weights.get("purchase", 0.0) * firsts,
     }
     sums = np.empty((len(SUMS), len(SCOPES), n_users))
     for index, name in enumerate(SUMS):

@@ -30,7 +30,10 @@ FILES = (TABLE, CURVES, WORLD, NOTES, ENVIRONMENT, CONFIG, TIMINGS, POLICIES, PA
 COMPARISON = ("index.html", "README.md", "fidelity.parquet", CONFIG)
 """Everything that a comparison with published figures writes."""
 
-LOG_PARTS = ("impressions", "purchases", "on_air", "users", "streamers", "products", "truth")
+LOG_PARTS = (
+    "impressions", "purchases", "refunds", "revisits", "follows", "on_air", "users", "streamers",
+    "products", "truth",
+)  # fmt: skip
 """What a log of which no day is finished may hold, beside hidden files and its lock."""
 
 

@@ -198,6 +198,7 @@ class EventMemory:
         )
 
     def _count_purchases(self, known: Purchases) -> None:
+        known = known.take(known.ordinal == 0)  # the target is the first one
         weight = self._weight(known.event_s)
         self.users.grow(int(known.user_id.max(initial=-1)) + 1)
         self.streamers.grow(int(known.streamer_id.max(initial=-1)) + 1)

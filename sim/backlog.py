@@ -26,8 +26,9 @@ class Backlog:
     def add(self, outcome: TickOutcome) -> None:
         """Add what a tick led to."""
         self._parts.append(outcome.impressions)
-        if len(outcome.purchases):
-            self.pending = by_report(Purchases.concat([self.pending, outcome.purchases]))
+        bought = outcome.purchases.take(np.isfinite(outcome.purchases.known_s))
+        if len(bought):
+            self.pending = by_report(Purchases.concat([self.pending, bought]))
 
     def learn(self, now_s: float) -> tuple[Impressions | None, Purchases]:
         """Remove what is known at `now_s`.

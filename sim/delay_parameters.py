@@ -55,17 +55,22 @@ class PartConfig:
         require(self, "weight", 0.0, 1e6)
         for name in ("price", "intent", "live_left", "price_stretch", "intent_stretch"):
             require(self, name, -5.0, 5.0)
-        if self.law not in DELAY_FAMILIES:
-            raise refusal(self, "law", f"one of {', '.join(DELAY_FAMILIES)}")
+        _require_law(self)
         require(self, "scale_h", 0.0, 1e4)
-        require(self, "shape", 0.1, 10.0)
-        if self.law == "exponential" and self.shape != 1.0:
-            raise refusal(self, "shape", "1 for the exponential law")
 
     @property
     def family(self) -> int:
         """Code of the law in compiled code."""
         return DELAY_FAMILIES.index(self.law)
+
+
+def _require_law(section: PartConfig | RepeatConfig) -> None:
+    """Check the name and the shape of a law of waiting."""
+    if section.law not in DELAY_FAMILIES:
+        raise refusal(section, "law", f"one of {', '.join(DELAY_FAMILIES)}")
+    require(section, "shape", 0.1, 10.0)
+    if section.law == "exponential" and section.shape != 1.0:
+        raise refusal(section, "shape", "1 for the exponential law")
 
 
 @dataclass(frozen=True)
@@ -148,12 +153,75 @@ class ReportingConfig:
     """Share of events that come with a late batch."""
     late_mean_h: float
     """Of a late batch, exponential; later events may arrive before, so order is lost."""
+    lost_share: float
+    """Share of the purchases after the end of the session that are never reported, as if the buyer
+    came back unrecognised: censoring that tells of the delay. Only the truth knows of them."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         require(self, "mean_s", 0.0, 1e6)
         require(self, "late_share", 0.0, 1.0)
         require(self, "late_mean_h", 0.0, 1e4)
+        require(self, "lost_share", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class RepeatConfig:
+    """Further purchases of the same product, each after the one before."""
+
+    probability: float
+    """That a purchase of a user of mean intent is followed by a further one; 0 switches them
+    off."""
+    intent: float
+    """Effect of a standard deviation of intent on its logit."""
+    law: str
+    """Of the gap, in operational time; one of DELAY_FAMILIES. It is cut at the horizon."""
+    scale_h: float
+    """Hours: mean of the exponential, scale of the Weibull, median of the log-normal."""
+    shape: float
+    """Exponent of the Weibull, standard deviation of the log for the log-normal; 1 for the
+    exponential."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self, "probability", 0.0, 0.95)
+        require(self, "intent", -5.0, 5.0)
+        _require_law(self)
+        require(self, "scale_h", 1e-3, 1e4)
+
+    @property
+    def family(self) -> int:
+        """Code of the law in compiled code."""
+        return DELAY_FAMILIES.index(self.law)
+
+
+@dataclass(frozen=True)
+class RevisitConfig:
+    """Visits to the product's page or the cart after a stay with a bag click.
+
+    A Poisson process in operational time, u seconds after the stay, with hazard
+    rate_per_day exp(-u / fade_days), times pending_lift ** informative as long as a purchase is
+    decided and neither made nor prevented.
+    """
+
+    rate_per_day: float
+    """Hazard right after the stay of who decides nothing; 0 switches them off."""
+    fade_days: float
+    """Operational days after which it has fallen to 1 / e."""
+    pending_lift: float
+    """Factor of the hazard while a purchase is pending."""
+    informative: float
+    """Switch in [0, 1]: at 1 the factor acts in full, at 0 visits tell nothing about purchases."""
+    cart_share: float
+    """Share of the visits that go to the cart, of users who put the product there."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require(self, "rate_per_day", 0.0, 20.0)
+        require(self, "fade_days", 0.01, 30.0)
+        require(self, "pending_lift", 1.0, 50.0)
+        require(self, "informative", 0.0, 1.0)
+        require(self, "cart_share", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -190,6 +258,8 @@ class DelayConfig:
     promo_wait: PromoWaitConfig
     loss: LossConfig
     refund: RefundConfig
+    repeat: RepeatConfig
+    revisit: RevisitConfig
     reporting: ReportingConfig
     drift: ConversionDriftConfig
 
@@ -201,6 +271,7 @@ class DelayConfig:
             require_section(self, name, PartConfig)
         sections = (
             ("promo_wait", PromoWaitConfig), ("loss", LossConfig), ("refund", RefundConfig),
+            ("repeat", RepeatConfig), ("revisit", RevisitConfig),
             ("reporting", ReportingConfig), ("drift", ConversionDriftConfig),
         )  # fmt: skip
         for name, kind in sections:

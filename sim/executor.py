@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.bounds import require_int
+from sim.events import Revisits
 from sim.outcome import TickOutcome
 from sim.ranker import Ranker
 from sim.relations import Relations
@@ -180,7 +181,7 @@ def merged_relations(parts: Sequence[Relations]) -> Relations:
 def merged_outcome(parts: Sequence[TickOutcome]) -> TickOutcome:
     """Return what all shards did in a tick, in the order in which one shard would have done it.
 
-    Purchases and refunds are in the order of the shards, see `sim.outcome.by_report`.
+    Purchases and what follows are in the order of the shards, see `sim.outcome.by_report`.
     """
     if len(parts) == 1:
         return parts[0]
@@ -190,6 +191,7 @@ def merged_outcome(parts: Sequence[TickOutcome]) -> TickOutcome:
         _merged([part.truth for part in parts], at),
         Purchases.concat([part.purchases for part in parts]),
         Refunds.concat([part.refunds for part in parts]),
+        Revisits.concat([part.revisits for part in parts]),
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sim.events import Revisits
 from sim.schedule import SLOT_S, SLOTS_PER_DAY, cells
 from sim.schema import (
     EFFECTIVE_VIEW_S,
@@ -29,10 +30,10 @@ from sim.tick import Tick
 from sim.truth import TruthRows
 
 D = TypeVar("D", Impressions, TruthRows)
-E = TypeVar("E", Purchases, Refunds, Follows)
+E = TypeVar("E", Purchases, Refunds, Follows, Revisits)
 
 MANIFEST = "manifest.json"
-VERSION = 3
+VERSION = 4
 
 FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
 """Binary feedback that is known when the stay is over."""
@@ -131,6 +132,10 @@ class Log:
         """Return all refunds that were reported, in the order of their reports."""
         return self._reported("refunds", Refunds)
 
+    def revisits(self) -> Revisits:
+        """Return all visits after a stay that had happened, in the order in which they did."""
+        return self._reported("revisits", Revisits)
+
     def follows(self) -> Follows:
         """Return all follows that were known, by their moment; those from before come first.
 
@@ -165,7 +170,7 @@ class Log:
         unknown = Impressions.empty()
         for day in range(int(self.start_s // self.day_s)):
             unknown = Impressions.concat([unknown, self._known(self._rows(day))])
-        bought, returned = self.purchases(), self.refunds()
+        bought, returned, visits = self.purchases(), self.refunds(), self.revisits()
         for day in self.days:
             rows = self._rows(day)
             shown = _with_purchases(self._visible(rows), bought)
@@ -191,11 +196,13 @@ class Log:
                 since = [seen_s, at_s]
                 sold = slice(*np.searchsorted(bought.known_s, since, side="right").tolist())
                 back = slice(*np.searchsorted(returned.known_s, since, side="right").tolist())
+                back_here = slice(*np.searchsorted(visits.known_s, since, side="right").tolist())
                 yield Tick(
                     now_s=at_s,
                     known=unknown.take(slice(known[i], known[i + 1])).read_only,
                     purchases=bought.take(sold).read_only,
                     refunds=returned.take(back).read_only,
+                    revisits=visits.take(back_here).read_only,
                     shown=shown.take(slice(starts[i], ends[i])).read_only,
                     supply=supply,
                     first_slot=day * SLOTS_PER_DAY,
@@ -301,7 +308,8 @@ class Log:
 
 
 def _with_purchases(rows: Impressions, bought: Purchases) -> Impressions:
-    """Fill `purchase_s` by the purchases known; rows ascend in request id."""
+    """Fill `purchase_s` by the first purchases known; rows ascend in request id."""
+    bought = bought.take(bought.ordinal == 0)
     if not len(rows) or not len(bought):
         return rows
     low = np.searchsorted(rows.request_id, bought.request_id, side="left")

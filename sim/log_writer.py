@@ -171,6 +171,7 @@ class LogWriter:
             "impressions": 0,
             "purchases": 0,
             "refunds": 0,
+            "revisits": 0,
             "entities": {"users": 0, "streamers": 0, "products": 0},
             "files": {},
         }
@@ -203,6 +204,8 @@ class LogWriter:
             yield f"truth/impressions/{part}", to_parquet(to_table(truth))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
+        yield f"revisits/{day}/part-0.parquet", to_parquet(to_table(record.revisits))
+        yield f"truth/purchases/{day}/part-0.parquet", to_parquet(to_table(record.ultimate))
         yield f"follows/{day}/part-0.parquet", to_parquet(to_table(record.follows))
         yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
         for entity, table in entity_tables(record.catalogue, record.day).items():
@@ -223,6 +226,7 @@ class LogWriter:
             "impressions": self.manifest["impressions"] + record.n_impressions,
             "purchases": self.manifest["purchases"] + len(record.purchases),
             "refunds": self.manifest["refunds"] + len(record.refunds),
+            "revisits": self.manifest["revisits"] + len(record.revisits),
             "days_written": record.day + 1,
         }
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sim.after_purchase import draw_lag_s, draw_refund_s, p_refund
 from sim.arrivals import Sessions
 from sim.delay import Buyer, draw_purchase
+from sim.events import Revisits
 from sim.kernel import Block, block, kernel
 from sim.response import (
     Inclination,
@@ -24,13 +25,15 @@ from sim.response import (
     p_purchase,
     social_logit,
 )
+from sim.revisits import EPISODE, count_revisits, fill_revisits
 from sim.rng import Purpose, four_uniforms
+from sim.sales import DEAL, draw_sales, sale_records
 from sim.scene import Scene, Stage, inclination_of, moment_at
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, Impressions, Purchases, Refunds
-from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, SETTLING, SOCIAL
+from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, REVISITING, SETTLING, SOCIAL
 from sim.truth import TruthRows, target_chances
 
-E = TypeVar("E", Purchases, Refunds)
+E = TypeVar("E", Purchases, Refunds, Revisits)
 
 _OUTCOME = int(Purpose.OUTCOME)
 
@@ -67,14 +70,20 @@ class TickOutcome:
     impressions: Impressions
     truth: TruthRows
     purchases: Purchases
-    """All purchases that the tick leads to, whenever they happen."""
+    """All purchases that the tick leads to, whenever they happen; `known_s` is infinite where
+    nobody will ever learn of it."""
     refunds: Refunds
-    """All refunds of these purchases."""
+    """All refunds of these purchases that somebody will learn of."""
+    revisits: Revisits
+    """All visits that follow the tick's stays."""
 
     @classmethod
     def empty(cls) -> TickOutcome:
         """Return the outcome of a tick in which nothing was shown."""
-        return cls(Impressions.empty(), TruthRows.empty(), Purchases.empty(), Refunds.empty())
+        return cls(
+            Impressions.empty(), TruthRows.empty(), Purchases.empty(), Refunds.empty(),
+            Revisits.empty(),
+        )  # fmt: skip
 
 
 ImpressionColumns = namedtuple("ImpressionColumns", Impressions.dtypes())  # type: ignore[misc]
@@ -123,28 +132,60 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     bought = decision["lost_to"] == PAD
     truth.delay_part[rows], truth.lost_to[rows] = decision["part"], decision["lost_to"]
     truth.lost_delay_s[rows[~bought]] = decision["delay_s"][~bought]
+    revisits = Revisits.empty()
+    if stage.laws.revisit.rate > 0.0:
+        pending_s = np.zeros(n)
+        pending_s[rows] = decision["delay_s"]
+        session = shown["session"][order]
+        revisits = _revisits(stage, impressions, patrons[session], pending_s, seed)
     rows, decision = rows[bought], decision[bought]
     truth.will_purchase[rows] = True
     truth.purchase_delay_s[rows] = decision["delay_s"]
     truth.refund_delay_s[rows] = decision["refund_s"]
     of = impressions.take(rows)
-    event_s = of.known_s + decision["delay_s"]
-    known_s = event_s + decision["lag_s"]
-    shared = {
-        "request_id": of.request_id,
-        "user_id": of.user_id,
-        "streamer_id": of.streamer_id,
-        "product_id": of.product_id,
-        "scenario": of.scenario,
-        "amount_cny": truth.amount_cny[rows],
-    }
-    purchases = Purchases(event_s=event_s, known_s=known_s, impression_s=of.time_s, **shared)
-    back_s = event_s + decision["refund_s"]
-    # a refund is reported on a purchase that the platform knows
-    back_known_s = np.maximum(back_s + decision["refund_lag_s"], known_s)
-    refunds = Refunds(event_s=back_s, known_s=back_known_s, purchase_s=event_s, **shared)
-    refunds = refunds.take(~np.isnan(decision["refund_s"]))
-    return TickOutcome(impressions, truth, by_report(purchases), by_report(refunds))
+    session, end_s = shown["session"][order[rows]], np.full(len(patrons), np.inf)
+    if stage.laws.reporting.lost_share > 0.0:
+        end_s[:] = -np.inf
+        np.maximum.at(end_s, shown["session"], shown["known_s"])
+    deals = block(
+        DEAL, of.user_id, of.streamer_id, patrons["moment"][session],
+        stage.users["intent"][of.user_id], stage.goods["log_price"][of.product_id],
+        of.known_s + decision["delay_s"], decision["lag_s"], decision["refund_s"],
+        decision["refund_lag_s"], end_s[session],
+    )  # fmt: skip
+    sales = draw_sales(stage.laws, deals, seed)
+    purchases, refunds = sale_records(sales, of, truth.amount_cny[rows])
+    return TickOutcome(
+        impressions, truth, by_report(purchases), by_report(refunds), by_report(revisits)
+    )
+
+
+def _revisits(
+    stage: Stage, seen: Impressions, patron: Block, pending_s: NDArray[np.float64], seed: int
+) -> Revisits:
+    """Draw the visits that follow stays.
+
+    Args:
+        stage: the tick.
+        seen: impressions [N].
+        patron: PATRON [N], whose session each is of.
+        pending_s: seconds from the stay to the end of a decision to buy, 0 where there is none [N].
+        seed: the world's seed.
+    """
+    law, hours = stage.laws.revisit, stage.laws.delay.hours
+    rows = np.flatnonzero(seen.bag_click)
+    of, n = seen.take(rows), np.empty(len(rows), np.int64)
+    episodes = block(
+        EPISODE, of.user_id, of.streamer_id, patron["moment"][rows], of.known_s, pending_s[rows],
+        of.cart,
+    )  # fmt: skip
+    count_revisits(law, hours, episodes, seed, REVISITING, n)
+    known_s, page = np.empty(n.sum()), np.empty(n.sum(), np.int8)
+    fill_revisits(law, hours, episodes, seed, REVISITING, known_s, page)
+    of = of.take(np.repeat(np.arange(len(rows)), n))
+    return Revisits(
+        known_s, of.request_id, of.user_id, of.streamer_id, of.product_id, of.scenario, page
+    )
 
 
 def by_report(events: E) -> E:

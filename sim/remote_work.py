@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sim.bounds import require_int
 from sim.config import ConfigError
+from sim.events import Revisits
 from sim.executor import MOST_SHARDS, MOST_WORKERS, Crew, Elsewhere, Place, split_relations
 from sim.ranker import Ranker
 from sim.relations import Relations
@@ -88,7 +89,7 @@ class RemoteExecutor(ABC):
         bare = copy.copy(world)
         bare.state = replace(
             world.state, relations=Relations.empty(), unknown=Impressions.empty(),
-            pending=Purchases.empty(), refunds=Refunds.empty(),
+            pending=Purchases.empty(), refunds=Refunds.empty(), revisits=Revisits.empty(),
         )  # fmt: skip
         # the shards are dealt out in turn
         dealt = [tuple(range(n, self.n_shards, self.workers)) for n in range(self.workers)]

@@ -33,6 +33,8 @@ from sim.parameters import (
     SessionConfig,
     WatchConfig,
 )
+from sim.repeat_purchase import RepeatNumbers
+from sim.revisits import RevisitNumbers
 from sim.watch import UncutStays
 
 STAY_GRADES = (-2.0, 0.0, 1.0)
@@ -158,6 +160,8 @@ class Laws:
     feedback: FeedbackConfig
     delay: DelayNumbers
     refund: RefundConfig
+    further: RepeatNumbers
+    revisit: RevisitNumbers
     reporting: ReportingConfig
     session: SessionConfig
     layouts: Layouts
@@ -191,7 +195,8 @@ class Laws:
         )
         return cls(
             config.response, config.watch, UncutStays.of(config.watch), config.feedback, delay,
-            config.delay.refund, config.delay.reporting, config.session, layouts, intercepts, odds,
+            config.delay.refund, RepeatNumbers.of(config.delay), RevisitNumbers.of(config.delay),
+            config.delay.reporting, config.session, layouts, intercepts, odds,
         )  # fmt: skip
 
 

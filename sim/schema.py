@@ -96,8 +96,8 @@ class Impressions(Columns):
     known_s: NDArray[np.float64]
     """Moment at which the in-session feedback of the row is complete (end of watching)."""
     purchase_s: NDArray[np.float64]
-    """Moment of the purchase that this impression led to, as far as known; NaN where none is. It
-    may be known later than it happened, and be refunded: see `Purchases` and `Refunds`."""
+    """Moment of the first purchase that this impression led to, as far as known; NaN where none
+    is. It may be known later than it happened, and be refunded: see `Purchases` and `Refunds`."""
 
     @property
     def engage(self) -> NDArray[np.bool_]:
@@ -135,6 +135,8 @@ class Purchases(Columns):
     streamer_id: NDArray[np.int32]
     product_id: NDArray[np.int32]
     scenario: NDArray[np.int8]
+    ordinal: NDArray[np.int8]
+    """0 of the first purchase of an impression, which is its label; 1, 2, ... of further ones."""
     amount_cny: NDArray[np.float32]
 
 
@@ -150,11 +152,12 @@ class Refunds(Columns):
     purchase_s: NDArray[np.float64]
     """`event_s` of the purchase."""
     request_id: NDArray[np.int64]
-    """With the streamer it names the purchase."""
+    """With the streamer and the ordinal it names the purchase."""
     user_id: NDArray[np.int32]
     streamer_id: NDArray[np.int32]
     product_id: NDArray[np.int32]
     scenario: NDArray[np.int8]
+    ordinal: NDArray[np.int8]
     amount_cny: NDArray[np.float32]
 
 

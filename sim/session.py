@@ -29,8 +29,8 @@ from sim.watch import draw_watch_s
 LEAVE, RANK, ENTER, OFFER = 0, 1, 2, 3
 """Kinds of draws of a session."""
 
-STAY, SOCIAL, PAYING, ENTRY_STAY, LOSING, SETTLING = 0, 1, 2, 3, 4, 5
-"""Kinds of draws of a (user, streamer, moment)."""
+STAY, SOCIAL, PAYING, ENTRY_STAY, LOSING, SETTLING, REPEATING, REVISITING = range(8)
+"""Kinds of draws of a (user, streamer, moment); the last three add a number << 16."""
 
 REQUESTS_PER_SESSION = 256
 """Request ids are session_id * this + step."""

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from sim import arrow
+from sim.events import Revisits
 from sim.memory import Memory
 from sim.relations import Relations
 from sim.schema import Impressions, Purchases, Refunds
 
-R = TypeVar("R", Relations, Memory, Impressions, Purchases, Refunds)
+R = TypeVar("R", Relations, Memory, Impressions, Purchases, Refunds, Revisits)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class State:
     """Purchases that no ranker was told of yet, most of them still to happen."""
     refunds: Refunds
     """Refunds that become known later."""
+    revisits: Revisits
+    """Visits that happen later."""
 
     def to_buffer(self) -> pa.Buffer:
         """Return the state as an Arrow IPC file (Feather) of one row.
@@ -39,7 +42,7 @@ class State:
         records have different lengths. Not compressed: few states are ever kept.
         """
         columns = {"day": arrow.column(np.array([self.day], np.int64))}
-        for part in ("relations", "memory", "unknown", "pending", "refunds"):
+        for part in ("relations", "memory", "unknown", "pending", "refunds", "revisits"):
             record = getattr(self, part)
             for f in fields(record):
                 values = arrow.column(getattr(record, f.name).reshape(-1))
@@ -76,6 +79,7 @@ class State:
             unknown=_record(Impressions, "unknown", batch),
             pending=_record(Purchases, "pending", batch),
             refunds=_record(Refunds, "refunds", batch),
+            revisits=_record(Revisits, "revisits", batch),
         )
 
 

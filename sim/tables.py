@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim import arrow
+from sim.events import PAGES, Revisits
 from sim.schema import (
     ENTRIES,
     SCENARIOS,
@@ -27,9 +28,9 @@ from sim.schema import (
 )
 from sim.truth import TruthRows
 
-R = TypeVar("R", Impressions, Purchases, Refunds, Follows, TruthRows)
+R = TypeVar("R", Impressions, Purchases, Refunds, Follows, Revisits, TruthRows)
 
-WORDS = {"scenario": SCENARIOS, "entry": ENTRIES}
+WORDS = {"scenario": SCENARIOS, "entry": ENTRIES, "page": PAGES}
 """Columns whose int8 codes are written as words."""
 
 NOT_STORED: dict[type, set[str]] = {Impressions: {"purchase_s"}}
@@ -66,7 +67,8 @@ CATALOGUE_PARTS = {"users": "user_", "streamers": "streamer_", "products": "prod
 
 
 def to_table(
-    record: Impressions | Purchases | Refunds | Follows | TruthRows, drop: tuple[str, ...] = ()
+    record: Impressions | Purchases | Refunds | Follows | Revisits | TruthRows,
+    drop: tuple[str, ...] = (),
 ) -> pa.Table:
     """Return the record as an Arrow table, without `drop` and the columns that are not stored."""
     columns: dict[str, pa.Array] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.events import Revisits
 from sim.schedule import SLOT_S, row_of
 from sim.schema import PAD, Catalogue, Impressions, Purchases, Refunds, Requests, Supply
 
@@ -23,6 +24,8 @@ class Tick:
     """Purchases reported since the last tick."""
     refunds: Refunds
     """Refunds reported since the last tick; a ranker's `observe` is not handed them."""
+    revisits: Revisits
+    """Visits after a stay since the last tick; likewise."""
     shown: Impressions
     """Impressions of the sessions that start in this tick, ordered by request and position."""
     supply: Supply

@@ -15,6 +15,7 @@ from sim.backlog import Backlog
 from sim.calendar import Today
 from sim.config import ConfigError, WorldConfig
 from sim.drift import FameDrift
+from sim.events import Revisits
 from sim.executor import Crew, Executor, SerialExecutor, merged_outcome, merged_relations
 from sim.intercepts import solve
 from sim.kernel import numbers
@@ -48,6 +49,11 @@ class DayRecord:
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds
     """Refunds that became known on this day."""
+    revisits: Revisits
+    """Visits after a stay that happened on this day."""
+    ultimate: Purchases
+    """All purchases that the day's sessions lead to, whenever they happen, by request, streamer
+    and ordinal; `known_s` is infinite where nobody ever learns of it. True, not observed."""
     follows: Follows
     """Follows of the day's sessions; of day 0 also those from before."""
     on_air: DaySupply
@@ -134,8 +140,9 @@ class World:
         self.fame_drift = FameDrift(config.drift, self.population.n_streamers, seed)
         memory = Memory.of_nobody(config, self.population)
         self.state = State(
-            0, Relations.empty(), memory, Impressions.empty(), Purchases.empty(), Refunds.empty()
-        )
+            0, Relations.empty(), memory, Impressions.empty(), Purchases.empty(), Refunds.empty(),
+            Revisits.empty(),
+        )  # fmt: skip
         self._day: Day | None = None
         self.intercepts = self._intercepts()  # of strangers, whatever the state
         self.state = state or self._beginning()
@@ -281,6 +288,7 @@ class World:
         # what is reported between the last tick and midnight belongs to this day's file, and is
         # still news to the ranker at the next day's first tick
         today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
+        revisits = Revisits.concat([self.state.revisits, *(o.revisits for o in done)])
         memory = memory.after_day(
             self.config, self.population, day, np.concatenate(visitors), Stays.concat(stays),
             self.intercepts.contentment, today,
@@ -288,6 +296,7 @@ class World:
         self.state = State(
             day + 1, merged_relations(bonds), memory, backlog.unknown, backlog.pending,
             refunds.take(refunds.known_s > start_s + DAY_S),
+            revisits.take(revisits.known_s > start_s + DAY_S),
         )  # fmt: skip
         if more:
             bought = self._begin_day(crew, backlog)
@@ -296,6 +305,8 @@ class World:
             ticks=tuple(done),
             purchases=today,
             refunds=_of_day(refunds, day),
+            revisits=_of_day(revisits, day),
+            ultimate=_by_cause(Purchases.concat([Purchases.empty(), *(o.purchases for o in done)])),
             follows=_follows(before, done),
             on_air=common.scene.on_air,
             catalogue=common.catalogue,
@@ -348,6 +359,11 @@ def _follows(before: Relations, done: list[TickOutcome]) -> Follows:
         rows = rows[np.argsort(shown.known_s[rows], kind="stable")]
         parts.append(Follows(shown.known_s[rows], shown.user_id[rows], shown.streamer_id[rows]))
     return Follows.concat(parts)
+
+
+def _by_cause(bought: Purchases) -> Purchases:
+    """Return purchases in an order that does not depend on shards."""
+    return bought.take(np.lexsort((bought.ordinal, bought.streamer_id, bought.request_id)))
 
 
 def _of_day(events: E, day: int) -> E:

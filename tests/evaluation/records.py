@@ -37,6 +37,7 @@ def purchases_of(shown: Impressions, rows: list[int], amount_cny: list[float]) -
         streamer_id=shown.streamer_id[rows],
         product_id=shown.product_id[rows],
         scenario=shown.scenario[rows],
+        ordinal=np.zeros(len(rows), np.int8),
         amount_cny=np.array(amount_cny, dtype=np.float32),
     )
 

@@ -125,6 +125,7 @@ def no_purchases() -> Purchases:
         np.int32,
         np.int32,
         np.int8,
+        np.int8,
         np.float32,
     )
     columns: list[NDArray[np.generic]] = [np.zeros(0, kind) for kind in kinds]

@@ -214,6 +214,7 @@ def purchases_of(rows: Impressions) -> Purchases:
         streamer_id=rows.streamer_id,
         product_id=rows.product_id,
         scenario=rows.scenario,
+        ordinal=np.zeros(len(rows), np.int8),
         amount_cny=np.full(len(rows), 10.0, np.float32),
     )
 
