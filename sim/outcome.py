@@ -133,7 +133,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     truth.delay_part[rows], truth.lost_to[rows] = decision["part"], decision["lost_to"]
     truth.lost_delay_s[rows[~bought]] = decision["delay_s"][~bought]
     revisits = Revisits.empty()
-    if stage.laws.revisit.rate > 0.0:
+    if stage.laws[0].revisit.rate > 0.0:
         pending_s = np.zeros(n)
         pending_s[rows] = decision["delay_s"]
         session = shown["session"][order]
@@ -144,7 +144,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     truth.refund_delay_s[rows] = decision["refund_s"]
     of = impressions.take(rows)
     session, end_s = shown["session"][order[rows]], np.full(len(patrons), np.inf)
-    if stage.laws.reporting.lost_share > 0.0:
+    if stage.laws[0].reporting.lost_share > 0.0:
         end_s[:] = -np.inf
         np.maximum.at(end_s, shown["session"], shown["known_s"])
     deals = block(
@@ -153,7 +153,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
         of.known_s + decision["delay_s"], decision["lag_s"], decision["refund_s"],
         decision["refund_lag_s"], end_s[session],
     )  # fmt: skip
-    sales = draw_sales(stage.laws, deals, seed)
+    sales = draw_sales(stage.laws[0], deals, seed)
     purchases, refunds = sale_records(sales, of, truth.amount_cny[rows])
     return TickOutcome(
         impressions, truth, by_report(purchases), by_report(refunds), by_report(revisits)
@@ -172,7 +172,8 @@ def _revisits(
         pending_s: seconds from the stay to the end of a decision to buy, 0 where there is none [N].
         seed: the world's seed.
     """
-    law, hours = stage.laws.revisit, stage.laws.delay.hours
+    laws = stage.laws[0]
+    law, hours = laws.revisit, laws.delay.hours
     rows = np.flatnonzero(seen.bag_click)
     of, n = seen.take(rows), np.empty(len(rows), np.int64)
     episodes = block(
