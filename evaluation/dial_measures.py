@@ -2,7 +2,8 @@
 
 Most measures are a rate over rows, or the difference of two rates; turning a dial moves the same
 users under common random numbers, so that changes are paired. To add one, write a function of
-`Observed` and enter it in `MEASURES`.
+`Observed` and enter it in `MEASURES`. What follows stays, or changes from day to day, stands in
+`evaluation.dial_sequels`.
 """
 
 from __future__ import annotations
@@ -13,36 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.dial_parts import Observed
+from evaluation.dial_rates import Rows, contrast, per_session, rate
+from evaluation.dial_sequels import SEQUELS
 from evaluation.intervals import Estimate, cluster_sums, difference, mean, ratio
 from sim.schema import SCENARIOS, SWIPE, UNBORN
-
-Rows = NDArray[np.bool_]
 
 LONG_S, SHORT_S = 60.0, 10.0
 """Stays that count as long, and as short."""
 
 DEEP = 4
 """First position that counts as deep in a page."""
-
-
-def rate(seen: Observed, value: NDArray[np.generic], rows: Rows) -> Estimate:
-    """Return the mean of `value` [N] over `rows` [N] of the impressions, clustered by user."""
-    user = seen.shown.user_id[rows]
-    total = cluster_sums(value[rows], user, seen.n_users)
-    return ratio(total, cluster_sums(None, user, seen.n_users))
-
-
-def per_session(seen: Observed, value: NDArray[np.generic], rows: Rows) -> Estimate:
-    """Return the sum of `value` [N] over `rows` [N] for each session that has such rows."""
-    user = seen.shown.user_id[rows]
-    _, first = np.unique(seen.shown.session_id[rows], return_index=True)
-    total = cluster_sums(value[rows], user, seen.n_users)
-    return ratio(total, cluster_sums(None, user[first], seen.n_users))
-
-
-def contrast(seen: Observed, value: NDArray[np.generic], these: Rows, others: Rows) -> Estimate:
-    """Return the mean of `value` [N] over `these` rows less that over `others`."""
-    return difference(rate(seen, value, these), rate(seen, value, others))
 
 
 def likeness_pays(seen: Observed) -> Estimate:
@@ -357,5 +338,6 @@ MEASURES: Mapping[str, Callable[[Observed], Estimate]] = {
     "size of the catalogue": catalogue_size,
     "agreement of attention and commerce": interests_agree,
     "correlation of spend tier and intent": tier_tells_intent,
+    **SEQUELS,
 }
 """Name, as in the page and in `conf/dials.yaml` -> measure."""

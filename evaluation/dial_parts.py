@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
+from sim.events import Revisits
 from sim.population import Products, Streamers, Users
-from sim.schema import DETAIL, SWIPE, Impressions
+from sim.schema import DETAIL, SWIPE, Impressions, Purchases
 from sim.truth import TruthRows
 from sim.world import DayRecord, World
 
@@ -29,6 +30,9 @@ TRAITS = (
 
 WATCHED = ("request_id", "streamer_id", "product_id", "position", "time_s", "click", "watch_s")
 """Columns that say what was shown and how long it was watched."""
+
+_STREAMERS = 1 << 20
+"""Above every id of a streamer in the worlds that are measured."""
 
 ACTS = ("like", "comment", "follow", "bag_click", "cart")
 """Columns of what follows a stay."""
@@ -52,6 +56,25 @@ class Observed:
     def truth(self) -> TruthRows:
         """The true side of the impressions [N]."""
         return TruthRows.concat([record.truth for record in self.records])
+
+    @cached_property
+    def ultimate(self) -> Purchases:
+        """Every purchase that the sessions lead to, whenever it happens [M]."""
+        return Purchases.concat([record.ultimate for record in self.records])
+
+    @cached_property
+    def revisits(self) -> Revisits:
+        """Visits after stays that have happened [M]."""
+        return Revisits.concat([record.revisits for record in self.records])
+
+    def rows_of(
+        self, request_id: NDArray[np.int64], streamer_id: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Return the impressions, as rows, that requests and streamers [M] name."""
+        shown = self.shown
+        order = np.lexsort((shown.streamer_id, shown.request_id))
+        name = shown.request_id[order] * _STREAMERS + shown.streamer_id[order]
+        return order[np.searchsorted(name, request_id * _STREAMERS + streamer_id)]
 
     @property
     def n_users(self) -> int:
@@ -81,6 +104,12 @@ def first_entries(seen: Observed) -> list[NDArray[Any]]:
     """Return through which rooms the first swipes were entered, and how long these were watched."""
     rows = seen.untouched & (seen.shown.scenario == SWIPE) & (seen.shown.step == 0)
     return [getattr(seen.shown, name)[rows] for name in ("request_id", "refer_id", "refer_watch_s")]
+
+
+def first_purchases(seen: Observed) -> list[NDArray[Any]]:
+    """Return who buys what for the first time by an impression, and when."""
+    bought = seen.ultimate.take(seen.ultimate.ordinal == 0)
+    return [getattr(bought, name) for name in ("request_id", "streamer_id", "event_s")]
 
 
 def rooms(seen: Observed) -> list[NDArray[Any]]:
@@ -127,6 +156,7 @@ PARTS: Mapping[str, Callable[[Observed], list[NDArray[Any]]]] = {
     "stays": _of_impressions(*WATCHED),
     "acts": _of_impressions(*ACTS),
     "buyers": lambda seen: [seen.truth.will_purchase],
+    "first purchases": first_purchases,
 }
 """Name -> the arrays whose bytes are compared; people and goods are those of the first day."""
 
