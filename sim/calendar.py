@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.change import CalendarConfig
+from sim.rng import Purpose, uniforms
 from sim.schema import DAY_S
 
 
@@ -52,6 +56,16 @@ class Today:
             less = -config.aftermath_purchase
             return cls(traffic, less, less, less, 1.0, 0.0, next_sale_s)
         return cls(traffic, 0.0, 0.0, 0.0, 1.0, 0.0, next_sale_s)
+
+
+def on_sale(config: CalendarConfig, n_categories: int, seed: int) -> NDArray[np.float32]:
+    """Return 1 for categories [G] whose goods take part in the sale, 0 for the others.
+
+    The order in which categories join as the share grows is the seed's.
+    """
+    u = uniforms(seed, Purpose.SALE, np.arange(n_categories))[0]
+    place = np.argsort(np.argsort(u))
+    return (place < round(config.sale_categories * n_categories)).astype(np.float32)
 
 
 def _sale_around(config: CalendarConfig, day: int) -> tuple[int | None, int | None]:

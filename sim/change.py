@@ -128,6 +128,10 @@ class CalendarConfig:
     product."""
     sale_thrift: float
     """Share of price sensitivity that the sale leaves."""
+    sale_categories: float
+    """Share of the categories, drawn at random, whose goods take part: in discount, thrift, and
+    the effects on bag clicks, carts and purchases from pre-heat to aftermath, and in waiting for
+    the sale. Visits are everybody's."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -147,6 +151,7 @@ class CalendarConfig:
             require(self, name, 0.0, 5.0)
         require(self, "sale_discount", 0.0, 0.45)
         require(self, "sale_thrift", 0.0, 1.0)
+        require(self, "sale_categories", 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from sim.response import (
 from sim.revisits import EPISODE, count_revisits, fill_revisits
 from sim.rng import Purpose, four_uniforms
 from sim.sales import DEAL, draw_sales, sale_records
-from sim.scene import Scene, Stage, inclination_of, moment_at
+from sim.scene import Scene, Stage, inclination_of, moment_at, next_sale_s
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, Impressions, Purchases, Refunds
 from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, REVISITING, SETTLING, SOCIAL
 from sim.truth import TruthRows, target_chances
@@ -319,7 +319,7 @@ def _draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int, out: 
         log_price = stage.goods[on_air.product_id].log_price
         buyer = Buyer(
             stage.users[user_id].intent, log_price, seen.time_s, seen.known_s,
-            on_air.end_s - seen.known_s, stage.today[0].next_sale_s - seen.time_s,
+            on_air.end_s - seen.known_s, next_sale_s(stage, on_air.product_id) - seen.time_s,
             laws.delay.log_drift,
         )  # fmt: skip
         pays = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, PAYING)

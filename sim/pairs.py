@@ -160,7 +160,8 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
     weights = config.objective.weights()
     product = on_air.product_id[np.maximum(airing, 0)]
     goods, users = stage.goods, stage.users
-    wait_s = stage.today[0].next_sale_s - pairs.time_s
+    sale_s = np.where(goods["on_sale"][product] > 0.0, stage.today[0].next_sale_s, np.inf)
+    wait_s = sale_s - pairs.time_s
     return PairTruth(
         on_air=there,
         probability=dict(zip(TARGETS, chances, strict=True)),

@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     CALIBRATION = 10
     IDS = 11
     DRIFT = 12
+    SALE = 13
 
 
 @kernel

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.calendar import Today
+from sim.calendar import Today, on_sale
 from sim.columns import Columns
 from sim.config import WorldConfig
 from sim.delay import Moment
@@ -56,8 +56,9 @@ USER = np.dtype(
 HOST = np.dtype([(name, np.float64) for name in ("quality", "bait", "fame", "charm")])
 """Traits of a streamer."""
 
-PRODUCT = np.dtype([("appeal", np.float64), ("log_price", np.float64)])
-"""Traits of a product on a day; the price is what has to be paid."""
+PRODUCT = np.dtype([("appeal", np.float64), ("log_price", np.float64), ("on_sale", np.float64)])
+"""Traits of a product on a day; the price is what has to be paid, `on_sale` whether the effects of
+the calendar's sale are on it, 1 or 0."""
 
 AIRING = np.dtype(
     [
@@ -135,8 +136,15 @@ class Scene:
     def price_cny(self) -> Array32:
         """What each product costs today [P]."""
         products = self.population.products
-        off = np.float32(self.today.discount) * products.sale_depth
+        off = np.float32(self.today.discount) * products.sale_depth * self.on_sale
         return np.asarray((products.price_cny * (1 - off)).round(2), np.float32)
+
+    @cached_property
+    def on_sale(self) -> Array32:
+        """1 for products [P] that take part in the calendar's sale, 0 for the others."""
+        n = self.config.population.n_categories
+        taking_part = on_sale(self.config.calendar, n, self.seed)
+        return taking_part[self.population.products.category]
 
     @cached_property
     def interests(self) -> Array32:
@@ -163,11 +171,11 @@ class Scene:
         )  # fmt: skip
         on_air = self.on_air
         fame = streamers.fame + self.fame_drift
-        off = np.log1p(-self.today.discount * products.sale_depth)
+        off = np.log1p(-self.today.discount * products.sale_depth * self.on_sale)
         return (
             block(USER, *(getattr(users, name) for name in USER.names or ())),
             block(HOST, streamers.quality, streamers.bait, fame, streamers.charm),
-            block(PRODUCT, products.appeal, products.log_price + off),
+            block(PRODUCT, products.appeal, products.log_price + off, self.on_sale),
             block(AIRING, *(getattr(on_air, name) for name in AIRING.names or ())),
         )
 
@@ -285,13 +293,13 @@ def inclination_of(
         product.log_price,
         user.sociability,
         user.intent,
-        user.price_sensitivity * today.thrift,
+        user.price_sensitivity * (today.thrift if product.on_sale > 0.0 else 1.0),
         mood,
         follows,
         here.social_shift[scenario] - crowded,
-        commerce_shift + today.bag_shift,
-        commerce_shift + today.cart_shift,
-        commerce_shift + today.purchase_shift,
+        commerce_shift + today.bag_shift * product.on_sale,
+        commerce_shift + today.cart_shift * product.on_sale,
+        commerce_shift + today.purchase_shift * product.on_sale,
     )
 
 
@@ -304,4 +312,12 @@ def remaining_s_of(stage: Stage, airing: int, time_s: float, deadline_s: float) 
 @kernel
 def moment_at(stage: Stage, airing: int, time_s: float) -> Moment:
     """Return what the delay of a purchase knows of the moment at which a room is shown."""
-    return Moment(time_s, stage.airings[airing].end_s - time_s, stage.today[0].next_sale_s - time_s)
+    on_air = stage.airings[airing]
+    wait_s = next_sale_s(stage, on_air.product_id) - time_s
+    return Moment(time_s, on_air.end_s - time_s, wait_s)
+
+
+@kernel
+def next_sale_s(stage: Stage, product_id: int) -> float:
+    """Return when the next sale that a product takes part in begins; infinite if none comes."""
+    return float(stage.today[0].next_sale_s) if stage.goods[product_id].on_sale > 0.0 else np.inf

@@ -88,6 +88,9 @@ OFF = {
     "delay.refund.probability": 0.0,
     "delay.reporting.mean_s": 0.0,
     "delay.reporting.late_share": 0.0,
+    "delay.reporting.lost_share": 0.0,
+    "delay.repeat.probability": 0.0,
+    "delay.revisit.rate_per_day": 0.0,
     "delay.drift.delay_per_day": 0.0,
     "delay.drift.conversion_per_day": 0.0,
     "delay.drift.volume_per_day": 0.0,
@@ -109,7 +112,7 @@ FREE = {
     "calendar": {  # the week is everybody's; the sale does not come
         "weekday_traffic", "sale_days", "sale_period_days", "preheat_days", "aftermath_days",
         "sale_traffic", "preheat_cart", "preheat_wait", "sale_purchase", "aftermath_purchase",
-        "sale_discount", "sale_thrift",
+        "sale_discount", "sale_thrift", "sale_categories",
     },
     "drift": {  # shape of drifts of size 0
         "popularity_days", "jump_size", "preference_angle", "preference_day", "preference_days",
@@ -147,7 +150,9 @@ FREE = {
         ),
         "promo_wait.price", "promo_wait.intent", "promo_wait.nearness", "promo_wait.window_days",
         "promo_wait.half_life_h", "refund.price", "refund.fast_share", "refund.fast_mean_h",
-        "refund.slow_mean_h", "reporting.late_mean_h",
+        "refund.slow_mean_h", "reporting.late_mean_h", "repeat.law", "repeat.shape",
+        "repeat.scale_h", "repeat.intent", "revisit.fade_days", "revisit.pending_lift",
+        "revisit.informative", "revisit.cart_share",
     },
     "objective": {
         "engage", "watch", "like", "comment", "follow", "bag_click", "cart", "purchase",

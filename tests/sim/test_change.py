@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
 from sim.arrivals import hazard_of_visit
-from sim.calendar import Today
+from sim.calendar import Today, on_sale
 from sim.change import DriftConfig
 from sim.drift import FameDrift, preference_angle, turned
+from sim.pairs import Pairs
 from sim.schema import DAY_S
 from sim.world import World
 from tests.sim.worlds import config, run, same
@@ -170,3 +172,48 @@ def test_feedback_survives_a_restart(tmp_path):
     np.testing.assert_array_equal(scene.interests, again.interests)
     assert same(world.sessions(2), late.sessions(2))
     assert len(whole) == 4
+
+
+@pytest.mark.parametrize("sale_day", [0, 1])
+def test_only_some_categories_take_part_in_the_sale(sale_day):
+    """Goods on sale are as in a world where all are, the others as in one without a sale."""
+    dials = {"calendar__sale_day": sale_day, "calendar__sale_categories": 0.4}
+    some, every, none = (
+        World(config(**given), 3)
+        for given in (dials, {"calendar__sale_day": sale_day}, {"calendar__sale_day": 40})
+    )
+    scene = some.scene(0)
+    g = some.config.population.n_categories
+    assert len(np.unique(scene.population.products.category[scene.on_sale > 0])) == round(0.4 * g)
+    rows = np.flatnonzero(scene.on_air.in_scenario[:, 4])[::5]
+    on_air = scene.on_air
+    born = np.flatnonzero(scene.population.users.joined_day == 0)
+    pairs = Pairs.of(
+        born[np.arange(len(rows)) % len(born)],
+        on_air.streamer_id[rows],
+        "swipe",
+        on_air.slot[rows] * 600.0,
+    )
+    truths = [world.truth(pairs) for world in (some, every, none)]
+    takes = scene.on_sale[on_air.product_id[rows]] > 0
+    assert 20 < (takes & truths[0].on_air).sum() < truths[0].on_air.sum() - 20
+    for name in ("bag_click", "cart", "purchase"):
+        p, all_, plain = (truth.probability[name] for truth in truths)
+        np.testing.assert_array_equal(p[takes], all_[takes])
+        np.testing.assert_array_equal(p[~takes], plain[~takes])
+        assert (p[takes & truths[0].on_air] != plain[takes & truths[0].on_air]).all()
+    for name in ("amount_cny", "watch_s"):
+        p, all_, plain = (getattr(truth, name) for truth in truths)
+        np.testing.assert_array_equal(p[takes], all_[takes])
+        np.testing.assert_array_equal(p[~takes], plain[~takes])
+    waits = truths[0].delays.buyers["sale_wait_s"]
+    assert np.isinf(waits[~takes]).all()
+    np.testing.assert_array_equal(waits[takes], truths[1].delays.buyers["sale_wait_s"][takes])
+
+
+def test_categories_join_the_sale_in_one_order():
+    """A larger share adds categories and takes none away; 1 is all, 0 none."""
+    shares = (0.0, 0.2, 0.55, 1.0)
+    chosen = [on_sale(replace(CALENDAR, sale_categories=s), 20, 5) for s in shares]
+    assert [c.sum() for c in chosen] == [0, 4, 11, 20]
+    assert all((b >= a).all() for a, b in pairwise(chosen))
