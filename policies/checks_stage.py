@@ -270,6 +270,7 @@ def records(log: Log) -> dict[str, NDArray[Any]]:
         "impressions": log.impressions(),
         "purchases": log.purchases(),
         "refunds": log.refunds(),
+        "revisits": log.revisits(),
         "catalogue": log.catalogue(),
     }
     return {f"{part}.{n}": t for part, record in parts.items() for n, t in arrays(record).items()}

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 OPEN_MODULES = frozenset(
-    {"sim.schema", "sim.log", "sim.tick", "sim.config", "sim.bounds", "sim.rng", "sim.kernel"}
+    {
+        "sim.schema",
+        "sim.events",
+        "sim.log",
+        "sim.tick",
+        "sim.attribution",
+        "sim.config",
+        "sim.bounds",
+        "sim.rng",
+        "sim.kernel",
+    }
 )
 """Modules of `sim` whose code a policy may use; every other one leads to latent state."""
 
