@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.checks_stage import Stage
+from sim.events import Revisits
 from sim.schema import (
     PAD,
     SCENARIOS,
@@ -180,6 +181,10 @@ class PlantedLog:
     def refunds(self) -> Refunds:
         """Return no refunds."""
         return Refunds.empty()
+
+    def revisits(self) -> Revisits:
+        """Return no visits after a stay."""
+        return Revisits.empty()
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue."""
