@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.deployment import ultimate_purchases
 from evaluation.online import UserTotals, user_totals
 from sim.config import Objective
 from sim.ranker import Ranker
@@ -25,12 +24,14 @@ class Served:
     truth: TruthRows
     bought: Purchases
     """Purchases that became known in these days."""
+    ever: Purchases
+    """All purchases that the impressions lead to, known or not."""
     objective: Objective
     n_users: int
 
     def totals(self, ultimate: bool = False) -> UserTotals:
         """Return sums per user, with purchases known by the end or all that ever come."""
-        bought = ultimate_purchases(self.shown, self.truth) if ultimate else self.bought
+        bought = self.ever if ultimate else self.bought
         return user_totals(self.shown, bought, self.objective, self.n_users)
 
     def totals_by(
@@ -45,7 +46,7 @@ class Served:
         """
         kept = np.flatnonzero(unit >= 0)
         shown = replace(self.shown.take(kept), user_id=unit[kept].astype(np.int32))
-        bought = ultimate_purchases(self.shown, self.truth) if ultimate else self.bought
+        bought = self.ever if ultimate else self.bought
         order = np.argsort(shown.request_id, kind="stable")
         ids = shown.request_id[order]
         own = bought.take(np.isin(bought.request_id, ids))
@@ -80,6 +81,7 @@ def serve(
         Impressions.concat([r.impressions for r in records]),
         TruthRows.concat([r.truth for r in records]),
         Purchases.concat([r.purchases for r in records]),
+        Purchases.concat([r.ultimate for r in records]),
         world.config.objective,
         records[-1].catalogue.n_users,
     )
