@@ -1,7 +1,7 @@
 """How slates are filled from scores, position by position: the loops of `policies.rank`.
 
-Arrays: scores [B, C], mask [B, C], uniforms [B, K]; `column` and `propensity` [B, K] are filled,
-PAD and 1 (as they come) where no candidate is left.
+Arrays: scores [B, C], mask [B, C], uniforms [B, K]; `column` and `propensity` [B, K] come holding
+PAD and 1, which stay where no candidate is left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.kernel import kernel
-from sim.schema import PAD, Bools, Floats
+from sim.schema import Bools, Floats
 
 _STRIDES = 32, 8
 """Columns that are counted at once, first in long and then in short steps."""
@@ -39,10 +39,7 @@ def fill_alike(
         for c in range(ones.shape[1]):
             n_open += np.int64(ones[b, c])
         n_free = int(n_open)
-        for k in range(slate_size):
-            if k >= n_free:
-                column[b, k], propensity[b, k] = PAD, 1.0
-                continue
+        for k in range(min(slate_size, n_free)):
             j = _nth(uniforms[b, k], n_free - k)
             chosen, last = j, n_free - k - 1
             for i in range(k):  # the latest replacement of a place counts

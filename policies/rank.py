@@ -96,13 +96,13 @@ def rank(
     # one layout and two types, so that two variants of each kernel are compiled
     mask, drawn = _ready(mask, np.bool_), _ready(uniforms, np.float64)
     slate = Slate(np.empty(drawn.shape, np.int32), np.empty(drawn.shape))
+    slate.column.fill(PAD)
+    slate.propensity.fill(1.0)
     if scores.strides == (0, 0) and exploration.kind == "greedy" and scores.size:
         fill_alike(mask.view(np.uint8), drawn, slate.column, slate.propensity)
         finite = bool(np.isfinite(scores[0, 0]) or not mask.any())
     else:
         ready = _ready(scores, np.float32 if scores.dtype == np.float32 else np.float64)
-        slate.column.fill(PAD)
-        slate.propensity.fill(1.0)
         fill = {"greedy": fill_greedy, "epsilon": fill_epsilon, "softmax": fill_softmax}
         dial = {"greedy": 0.0, "epsilon": exploration.eps, "softmax": exploration.temperature}
         finite = fill[exploration.kind](

@@ -113,7 +113,9 @@ class Arena:
             np.ones(column.shape), np.zeros(len(slots), np.int32),
         )  # fmt: skip
         shown, goes_on = np.empty(len(slots), SHOWN), np.empty(len(slots), np.bool_)
-        watch_rooms(self.stage, on_air.cell, self.visits, step, seed, shown, goes_on)
+        n = watch_rooms(self.stage, on_air.cell, self.visits, step, seed, shown, goes_on)
+        if n < len(slots):
+            raise ValueError(f"{len(slots) - n} of {len(slots)} slots: no room is offered there")
         acts = np.empty((len(Acts._fields), len(shown)), np.bool_)
         _draw_acts(self.stage, shown, self.patrons, seed, acts)
         buys, rows = np.zeros(len(shown), np.bool_), np.flatnonzero(acts[-1])

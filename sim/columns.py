@@ -16,7 +16,7 @@ T = TypeVar("T", bound=np.generic)
 
 
 def locked(array: NDArray[T]) -> NDArray[T]:
-    """Return a read-only view; the array itself stays as it is."""
+    """Return the array for reading only: itself where it is so already, else a view."""
     if not array.flags.writeable:
         return array
     view = array.view()
@@ -35,6 +35,8 @@ class Columns:
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         if isinstance(rows, np.ndarray):  # `ndarray.take` outruns indexing
             if rows.dtype == np.bool_:
+                if len(rows) != len(self):
+                    raise IndexError(f"mask of {len(rows)} rows; allowed: {len(self)}")
                 rows = np.flatnonzero(rows)
             picked = {name: column.take(rows, axis=0) for name, column in columns.items()}
         else:
@@ -55,14 +57,15 @@ class Columns:
 
     @classmethod
     def gathered(cls, parts: Sequence[Self], rows: Sequence[Ints]) -> Self:
-        """Stack the rows of `rows[i]` in `parts[i]`, without stacking the parts."""
+        """Stack the rows `rows[i]` of `parts[i]`, without stacking the parts; all must exist."""
         ends = np.cumsum([len(own) for own in rows])
         columns: dict[str, NDArray[np.generic]] = {}
         for name, dtype in cls.dtypes().items():
-            columns[name] = np.empty(ends[-1], dtype)
-            for part, own, end in zip(parts, rows, ends, strict=True):
-                # with a mode numpy writes to `out` at once
-                getattr(part, name).take(own, out=columns[name][end - len(own) : end], mode="clip")
+            of_parts = [getattr(part, name) for part in parts]
+            columns[name] = np.empty((ends[-1], *of_parts[0].shape[1:]), dtype)
+            for column, own, end in zip(of_parts, rows, ends, strict=True):
+                # without a mode numpy writes to a buffer first; rows are there, so none is clipped
+                column.take(own, axis=0, out=columns[name][end - len(own) : end], mode="clip")
         return cls(**columns)
 
     @classmethod

@@ -46,7 +46,8 @@ PATRON = np.dtype(
         ("start_s", np.float64),
         ("moment", np.int64),
         ("mood", np.float64),
-    ]
+    ],
+    align=True,
 )
 """Whose session it is."""
 

@@ -35,7 +35,7 @@ from sim.scene import (
 from sim.schedule import SLOT_S, SLOTS_PER_DAY, SPILL_SLOTS, DaySupply, row_of
 from sim.schema import DAY_S, DETAIL, PAD, SCENARIOS, SWIPE, TARGETS
 from sim.truth import N_TARGETS, target_chances
-from sim.watch import expected_watch_s, stay_classes
+from sim.watch import expected_watch_s, law_of_stay
 
 Array = NDArray[np.float64]
 
@@ -267,7 +267,7 @@ def _fill(
         moment = moment_at(stage, e, time_s[i])
         reception = reception_of(laws, pair)
         p_enter, satisfaction, p_stays, _ = reception
-        short, view, long = stay_classes(laws.watch, p_stays, satisfaction, left_s)
+        short, view, long, _ = law_of_stay(laws.watch, laws.uncut, p_stays, satisfaction, left_s)
         watched_s = expected_watch_s(laws.watch, p_stays, satisfaction, max(left_s, 0.0))
         facts[_ENTER, i], facts[_ENGAGED, i] = p_enter, p_stays
         facts[_SHORT, i], facts[_VIEW, i], facts[_LONG, i] = short, view, long

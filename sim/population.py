@@ -200,7 +200,7 @@ class Population:
         if day <= self.day:
             return
         if day > self.config.id_days:
-            raise refusal(self.config, "id_days", f"at least {day}, the days to be simulated + 1")
+            raise refusal(self.config, "id_days", f"at least {day}, the days to be simulated")
         before = self.day
         births = born(self.config.n_users, self.turnover.users_per_day, before, day)
         self.users = self.users.put(self.user_ids[births], self._users(births))

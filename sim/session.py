@@ -169,7 +169,7 @@ class Walk:
             self.seed, self._column_of, self._n_rooms, self.scene.on_air.streamer_id,
             self._first_row, visits, active, asked,
         )  # fmt: skip
-        for column in asked[: -len(("mask", "row", "n_candidates", "uniforms"))]:
+        for column in asked[: Asked._fields.index("mask")]:
             column.flags.writeable = False  # spares `Requests.as_handed` a view of each
         return Requests(*asked[:-2], supply=supply, catalogue=self.catalogue), asked
 

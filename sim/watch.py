@@ -45,8 +45,8 @@ class UncutStays:
     """
 
     from_s: float
-    """Stays with at least so much time left are those; infinite where the law has a corner that
-    the grid does not resolve."""
+    """Stays with at least so much time left are those; NaN, so that none is, where the law has a
+    corner that the grid does not resolve."""
     table: NDArray[np.float64]
     """[grid, 3]."""
 
@@ -59,7 +59,7 @@ class UncutStays:
         table, middle = _tabulated(law, grid), (grid[:-1] + grid[1:]) / 2
         uncut = cls(max(WATCH_CAP_S, config.bounce_cap_s), table)
         error = np.abs(_interpolated(numbers(uncut), middle) - _tabulated(law, middle)).max()
-        return uncut if error <= _TOLERANCE else cls(math.inf, table)
+        return uncut if error <= _TOLERANCE else cls(math.nan, table)
 
 
 @kernel

@@ -44,7 +44,8 @@ class DayRecord:
 
     day: int
     ticks: tuple[TickOutcome, ...]
-    """What was shown tick by tick; see `impressions` and `truth`."""
+    """What was shown tick by tick, with all that comes of it, now or later; `impressions` and
+    `truth` stack it when they are first asked for."""
     purchases: Purchases
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds

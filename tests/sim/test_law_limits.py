@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from sim.arrivals import poisson
 from sim.calendar import Today
@@ -109,7 +110,9 @@ def test_limits(name):
 
 
 def test_the_engaged_tail_is_where_the_figures_say():
-    """Half of the uncut, unmoved engaged law lies above its median; the cap cuts the rest."""
-    law = stays(True, 0.0)
-    assert law.cdf(np.array([WATCH.bounce_cap_s])) == pytest.approx(0.0)
-    assert law.cdf(np.array([1e12])) == pytest.approx(1.0)
+    """Engaged stays begin at the cap; the uncut law's median is where it says, in the cut one."""
+    law, cap_s = numbers(WATCH), WATCH.bounce_cap_s
+    below = ndtr(np.log(cap_s / WATCH.engaged_median_s) / WATCH.engaged_log_sigma)
+    at_median = (0.5 - below) / (1.0 - below)  # of what the cap leaves
+    assert draw_watch_s(law, True, 0.0, 1e-9) == pytest.approx(cap_s, rel=1e-3)
+    assert draw_watch_s(law, True, 0.0, at_median) == pytest.approx(WATCH.engaged_median_s)
