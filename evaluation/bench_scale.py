@@ -48,11 +48,11 @@ LONG_LOGS = {
     plan.name: plan
     for plan in (
         LongLog("10k", "tiny", 10_000, 2, 1, 1),
-        LongLog("10m", "large", 10_000_000, 2, 3, 10),
-        LongLog("100m", "large", 100_000_000, 2, 3, 10),
+        LongLog("10m", "large", 10_000_000, 2, 1, 25),
+        LongLog("100m", "large", 100_000_000, 2, 2, 25),
     )
 }
-"""`10k` tests the machinery, `10m` takes some minutes, `100m` half an hour and 10 GB of disk."""
+"""`10k` tests the machinery, `10m` takes three minutes, `100m` eight and 8 GB of disk."""
 
 
 @dataclass(frozen=True)
