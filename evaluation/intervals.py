@@ -42,6 +42,10 @@ LEVEL = 0.95
 MIN_EVENTS = 10
 """Clusters with an event below which a rate or a comparison has no interval."""
 
+_ROUNDING = 1e-10
+"""Standard error, of the estimate, below which there is rounding and no spread: clusters that all
+agree differ by the last digits of their sums."""
+
 Scale = Literal["plain", "share", "odds", "positive", "lift"]
 """Where an estimate lives; see the module."""
 
@@ -106,7 +110,9 @@ class Estimate:
         if self.scale == "share":
             low, high = _wilson(self.value, error, clusters, quantile)
             return Interval(self.value, low, high, self.n)
-        if error == 0.0 or (self.events is not None and self.events < MIN_EVENTS):
+        if error <= _ROUNDING * abs(self.value) or (
+            self.events is not None and self.events < MIN_EVENTS
+        ):
             return none
         ends = spread(np.array([self.value]), np.array([quantile * error]), self.scale)
         return Interval(self.value, float(ends[0][0]), float(ends[1][0]), self.n)
@@ -140,7 +146,7 @@ def spread(
 
 def _wilson(p: float, error: float, clusters: int, quantile: float) -> tuple[float, float]:
     """Return the score interval of a share; a share without spread counts each cluster once."""
-    spread_out = error > 0.0 and 0.0 < p < 1.0
+    spread_out = error > _ROUNDING * p and 0.0 < p < 1.0
     size = p * (1.0 - p) / error**2 if spread_out else float(clusters)
     square = quantile**2 / size
     centre = (p + square / 2.0) / (1.0 + square)
@@ -168,8 +174,9 @@ def ratio(
         scale: where the ratio lives; a share needs a numerator within [0, denominator].
 
     Returns:
-        The estimate; undefined where the denominator sums to 0. Its events are the clusters with
-        a numerator, or with a denominator where those are fewer.
+        The estimate; undefined where the denominator sums to 0, or to so little that no number
+        holds the ratio. Its events are the clusters with a numerator, or with a denominator where
+        those are fewer.
 
     Raises:
         ValueError: the shapes differ, a value is not finite, or a share is not one.
@@ -186,6 +193,8 @@ def ratio(
     if total == 0.0:
         return undefined(len(x), count)
     value = float(y.sum()) / total
+    if not np.isfinite(value):
+        return undefined(len(x), count)
     if scale == "share":
         value = min(max(value, 0.0), 1.0)
     events = min(int(np.count_nonzero(y)), int(np.count_nonzero(x)))

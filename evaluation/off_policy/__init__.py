@@ -3,7 +3,7 @@
     rounds, single_action      one action a round: IPS, SNIPS, DM, DR, MIPS and their relatives
     slates, slate_estimators   ordered slates: SIPS, IIPS, RIPS, PI, Cascade-DR
     reward_model               cross-fitted models of the reward, folds by user
-    tuning                     thresholds chosen by the data: SLOPE
+    tuning                     thresholds chosen by the data: the least bound on the squared error
     diagnostics                what the weights say about the overlap of the two policies
     propensity, marginals      exact probabilities of logged slates under any served policy
     replay, panel              from a simulated log to every estimate, beside the truth

@@ -16,10 +16,15 @@ DM = sum over actions of p_target q:
 
 IPS and DR are unbiased where the logging policy supports the target and its propensities are exact,
 DR for any q that was not fitted on the round itself; MIPS where an action moves the reward through
-its group only. The others trade bias for variance. Each estimate is clustered by user.
+its group only. The others trade bias for variance. Each estimate is clustered by user. The events
+of an estimate that corrects a model, below MIN_EVENTS of which it has no interval, are the users
+whom a weight lets correct it: the model's term is there for everybody and tells nothing of its
+error.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +71,15 @@ def sndr(rounds: Rounds) -> Estimate:
         model.influence + correction.influence,
         model.active | correction.active,
         model.n,
+        weighted_users(rounds.weight, rounds.user_id, rounds.n_users),
     )
 
 
 def switch_dr(rounds: Rounds, threshold: float) -> Estimate:
-    """Return the estimate that trusts the model alone where a weight exceeds `threshold`."""
+    """Return the estimate that trusts the model alone where a weight exceeds `threshold`; 0: DM."""
     _require_threshold(threshold)
+    if threshold == 0.0:
+        return dm(rounds)
     kept = np.where(rounds.weight <= threshold, rounds.weight, 0.0)
     return _corrected(rounds, kept)
 
@@ -84,6 +92,8 @@ def dros(rounds: Rounds, strength: float) -> Estimate:
         strength: l of the shrinkage, at least 0: at 0 it is DM, at infinity DR.
     """
     _require_threshold(strength)
+    if strength == 0.0:
+        return dm(rounds)
     return _corrected(rounds, shrunken(rounds.weight, strength))
 
 
@@ -119,11 +129,9 @@ def on_policy(rounds: Rounds) -> Estimate:
 
 
 def shrunken(weight: Array, strength: float) -> Array:
-    """Return l w / (w^2 + l) [N]; the limits l = 0 and l = infinity included."""
+    """Return l w / (w^2 + l) [N], of l above 0; the limit l = infinity included."""
     if strength == np.inf:
         return weight
-    if strength == 0.0:
-        return np.zeros_like(weight)
     return np.asarray(strength * weight / (weight * weight + strength))
 
 
@@ -140,9 +148,15 @@ def bent(weight: Array, bend: float) -> Array:
     return np.asarray(weight / (1.0 - bend + bend * weight))
 
 
+def weighted_users(weight: Array, user_id: NDArray[np.integer], n_users: int) -> int:
+    """Return how many users have a weight above 0, from weights [N] and users [N] of rows."""
+    return int(np.count_nonzero(cluster_sums(weight, user_id, n_users)))
+
+
 def _corrected(rounds: Rounds, weight: Array) -> Estimate:
     q_chosen, q_target = rounds.modelled()
-    return _mean(rounds, q_target + weight * (rounds.reward - q_chosen))
+    estimate = _mean(rounds, q_target + weight * (rounds.reward - q_chosen))
+    return replace(estimate, events=weighted_users(weight, rounds.user_id, rounds.n_users))
 
 
 def _mean(rounds: Rounds, values: Array) -> Estimate:

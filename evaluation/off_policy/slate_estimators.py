@@ -21,10 +21,13 @@ McInerney, Brost, Chandar, Mehrotra & Carterette (KDD 2020); PI of Swaminathan e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from evaluation.intervals import Estimate, cluster_sums, ratio
 from evaluation.off_policy.rounds import OffPolicyError
+from evaluation.off_policy.single_action import weighted_users
 from evaluation.off_policy.slates import Slates
 
 
@@ -83,7 +86,9 @@ def cascade_dr(slates: Slates) -> Estimate:
     above[1:] = weight[:-1]
     above[slates.start[:-1]] = 1.0
     corrected = weight * (slates.reward - slates.q_chosen) + above * slates.q_target
-    return slates.estimate(slates.sums(corrected))
+    # the model's term is there for every user: only a weight lets a user correct it
+    events = weighted_users(slates.sums(weight), slates.user_id, slates.n_users)
+    return replace(slates.estimate(slates.sums(corrected)), events=events)
 
 
 def on_policy(slates: Slates) -> Estimate:

@@ -75,6 +75,7 @@ def test_undefined_ratio_and_lift_are_nan() -> None:
     none = intervals.ratio(np.zeros(4), np.zeros(4))
     assert np.isnan(none.value)
     assert np.isnan(none.interval().low)
+    assert np.isnan(intervals.ratio(np.ones(1), np.array([2e-309])).value)  # beyond any number
     zero = intervals.mean(np.zeros(4))
     assert np.isnan(intervals.lift(intervals.mean(np.ones(4)), zero).value)
 
@@ -183,3 +184,18 @@ def test_rare_shares_and_lifts_cover_at_their_level() -> None:
     assert ((cover > 0.93) & (cover < 0.985)).all(), cover
     assert too_low == 0
     assert (given > 0.95 * runs).all()
+
+
+def test_rounding_is_no_spread() -> None:
+    """Clusters that all say 0.3 differ in the last digits of their sums, which is not an error."""
+    rng = np.random.default_rng(8)
+    user = rng.integers(0, 60, 3000)
+    same = np.full(3000, 0.3)
+    for scale in ("plain", "positive"):
+        got = intervals.clustered_mean(same, user, 60, scale)
+        assert got.standard_error > 0.0
+        assert np.isnan([got.interval().low, got.interval().high]).all()
+    share = intervals.clustered_mean(same, user, 60).interval()
+    assert share.low < 0.2 < 0.4 < share.high  # as for 60 users, not as for a certainty
+    moved = intervals.clustered_mean(same + 1e-6 * rng.normal(size=3000), user, 60, "plain")
+    assert moved.interval().low < moved.value < moved.interval().high

@@ -168,3 +168,11 @@ def test_bounds_order_and_merging(case, bins, by, random) -> None:
     random.shuffle(order)
     moved = calibration_error(p[order], y[order], user[order], 4, bins=bins, by=by)
     assert moved.value == pytest.approx(got.ece.value, abs=1e-12)
+
+
+def test_a_constant_prediction_of_nothing_has_no_interval() -> None:
+    """Every user is off by the same, up to rounding: that says nothing of the error."""
+    user = np.random.default_rng(2).integers(0, 60, 3000)
+    ece = reliability(np.full(3000, 0.3), np.zeros(3000), user, 60).ece
+    assert ece.value == pytest.approx(0.3)
+    assert np.isnan([ece.interval().low, ece.interval().high]).all()

@@ -1,6 +1,7 @@
 """Estimators for single actions: plain loops, enumeration, replicates, coverage, invariances."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,6 +192,30 @@ def test_diagnostics_by_hand():
     assert found.mean_weight.estimate == pytest.approx(0.8)
     assert found.unsupported == pytest.approx(0.2)
     assert math.isnan(diagnose(rounds).unsupported)
+
+
+def test_a_handful_of_weights_is_no_interval():
+    """A model for everybody does not hide that three rounds of a thousand correct it."""
+    n = 1000
+    weight = np.where(np.arange(n) < 3, 5.0, 0.0)
+    reward = 1.0 + 0.1 * np.sin(np.arange(n))
+    q = np.column_stack([np.full(n, 0.9), 1.0 + 0.1 * np.cos(np.arange(n))])
+    rounds = Rounds(reward, weight, np.arange(n), n, q[:, 0], q[:, 1])
+    some = replace(rounds, weight=np.where(np.arange(n) < 40, 5.0, 0.0))
+    corrected = {
+        "dr": sa.dr,
+        "sndr": sa.sndr,
+        "switch_dr": lambda r: sa.switch_dr(r, 9.0),
+        "dros": lambda r: sa.dros(r, 4.0),
+        "sg_dr": lambda r: sa.sg_dr(r, 0.5),
+    }
+    for name, estimator in {"ips": sa.ips, "snips": sa.snips, **corrected}.items():
+        assert math.isnan(estimator(rounds).interval().low), name
+        assert math.isfinite(estimator(some).interval().low) or name == "snips", name
+    # without any weight by choice it is the model, which says of itself what it leaves out
+    for model in (sa.switch_dr(rounds, 0.0), sa.dros(rounds, 0.0)):
+        assert model.interval() == sa.dm(rounds).interval()
+        assert math.isfinite(model.interval().low)
 
 
 def test_no_rounds_and_weights_of_nothing_are_undefined():

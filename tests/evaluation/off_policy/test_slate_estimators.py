@@ -313,3 +313,17 @@ def test_no_slates_are_undefined():
     none = Slates(np.zeros(1, int), np.zeros(0, int), 3, np.zeros(0), np.zeros(0))
     for f in (se.sips, se.rips, se.on_policy):
         assert np.isnan(f(none).value)
+
+
+def test_a_handful_of_weights_is_no_interval():
+    """A model for everybody does not hide that three slates of a thousand correct it."""
+    b, rng = 1000, np.random.default_rng(5)
+    reward, q = rng.normal(1.0, 1.0, (b, 2)), rng.normal(1.0, 0.3, (b, 2))
+    for weighted, known in ((3, False), (40, True)):
+        ratio = np.where(np.arange(2 * b) < 2 * weighted, 1.5, 0.0)
+        slates = Slates(
+            np.arange(b + 1) * 2, np.arange(b), b, reward.ravel(), ratio,
+            q_chosen=q.ravel(), q_target=q.ravel(),
+        )  # fmt: skip
+        for f in (se.rips, se.cascade_dr):
+            assert np.isfinite(f(slates).interval().low) == known, f.__name__
