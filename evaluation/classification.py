@@ -2,7 +2,7 @@
 
     AUC      P(score of a positive > score of a negative) + 1/2 P(equal), over all pairs of rows
     GAUC     sum_u w_u AUC_u / sum_u w_u over users with both labels, w_u = impressions of user u,
-             its positives, or 1
+             its positives, or 1; scores are compared as float32, those of AUC as they are
     log loss mean of -y ln p - (1 - y) ln(1 - p), p clipped to [1e-7, 1 - 1e-7]
     PCOC     sum p / sum y; 1 is calibrated, above 1 predicts too much
 
@@ -134,7 +134,9 @@ def gauc(
     user: NDArray[np.integer],
     users: int,
 ) -> Gauc:
-    """Return the weighted means of per-user AUC, exact with ties, from one sort of packed keys.
+    """Return the weighted means of per-user AUC from one sort of packed keys.
+
+    Ties are exact, of scores as float32: scores of float64 that differ beyond its last digit tie.
 
     Args:
         score: [N] finite scores; compared as float32.

@@ -30,7 +30,7 @@ from evaluation.predictions import (
     predict_tick,
     scopes,
 )
-from evaluation.ranking.corrections import Correction, corrected_name, expected_corrected
+from evaluation.ranking.corrections import Correction, blind, corrected_name, expected_corrected
 from evaluation.ranking.lists import RankedLists
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
@@ -71,7 +71,9 @@ class OfflineProtocol:
     sampled_m: tuple[int, ...] = (20, 100)
     """Numbers of sampled negatives, without replacement."""
     corrections: tuple[Correction, ...] = ()
-    """Corrections of the sampled metrics that are reported beside them, in exact expectation."""
+    """Corrections of the sampled metrics that are reported beside them, in exact expectation; left
+    out where a metric lies in the blind spot of its negatives (`evaluation.ranking.corrections`):
+    what they report there is a guess from the prior."""
     max_queries_per_tick: int | None = None
     """Judge at most this many queries a tick, picked by request id; None judges all."""
 
@@ -171,6 +173,7 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
     queries, users = judgement.queries, judgement.n_users
     values, corrected = {"tie_rate": queries.ranks.tied}, {}
     first, lists = queries.by_request
+    longest = int(queries.ranks.candidates.max(initial=1))
     metrics = [RankMetric.parse(name) for name in protocol.metrics]
     for metric in (m for m in metrics if m.base in PER_REQUEST):
         value, who = lists.values(metric), queries.user_id[first]
@@ -180,7 +183,8 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
         values[metric.name] = metric.values(queries.ranks)
         for m in protocol.sampled_m:
             values[sampled_name(metric, m)] = expected_values(metric, queries.ranks, m)
-            for correction in protocol.corrections if metric.base != "query_auc" else ():
+            lost = metric.base == "query_auc" or blind(metric, longest, m)
+            for correction in () if lost else protocol.corrections:
                 name = corrected_name(metric, m, correction)
                 corrected[name] = expected_corrected(correction, metric, queries.ranks, m)[0]
     for name, value in values.items():

@@ -34,9 +34,11 @@ from scipy.optimize import lsq_linear
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, tie_average
 from evaluation.ranking.sampled import (
+    Shares,
     by_length,
     check_m,
     list_draws,
+    mean_by_share,
     rank_law,
     sampled_name,
 )
@@ -94,8 +96,7 @@ class Correction:
             prior: [n] probability of each full rank; None for uniform.
 
         Raises:
-            MetricError: n or m is too small, the metric is undefined, or the prior is no
-                distribution over n ranks.
+            MetricError: n or m is too small, or the prior is no distribution over n ranks.
         """
         check_m(m)
         if n < 2:
@@ -187,7 +188,8 @@ def expected_corrected(
     Args:
         correction: the correction.
         metric: metric of the full list that is to be recovered.
-        ranks: full ranks [Q]; ties are broken at random in the full list.
+        ranks: full ranks [Q]; ties are broken at random. With replacement every copy of a level
+            candidate is a tie of its own, as in `sampled`.
         m: negatives.
         replacement: whether they are drawn with replacement.
 
@@ -212,6 +214,10 @@ def expected_corrected(
             whole = np.zeros(n)
             whole[needed] = gain
             out[rows] = tie_average(whole, part)
+        if replacement and len(copied := np.flatnonzero(part.equal > 0)):
+            moments = np.stack([table, table**2], axis=1)
+            found = mean_by_share(moments, Shares.of_ranks(part.take(copied)), draws)
+            mean[rows[copied]], square[rows[copied]] = found.T
     return mean, np.maximum(square - mean**2, 0.0)
 
 

@@ -89,17 +89,17 @@ def expected_fidelity(
         replacement: whether they are drawn with replacement.
 
     Raises:
-        MetricError: there are no policies or queries, their numbers differ, or `m` is below 1.
+        MetricError: there are no policies or queries, their numbers differ, the metric is defined
+            for no query of a policy, or `m` is below 1.
     """
     n = _longest(ranks)
     full, reported, spread = (np.empty(len(ranks)) for _ in range(3))
-    for at, own in enumerate(ranks.values()):
+    for at, (name, own) in enumerate(ranks.items()):
         mean, variance = expected_corrected(correction, metric, own, m, replacement=replacement)
-        judged = ~np.isnan(mean)
-        count = max(int(judged.sum()), 1)
-        full[at] = metric.values(own)[judged].sum() / count
-        reported[at] = mean[judged].sum() / count
-        spread[at] = np.sqrt(variance[judged].sum()) / count
+        judged = _judged(name, metric, mean)
+        full[at] = metric.values(own)[judged].mean()
+        reported[at] = mean[judged].mean()
+        spread[at] = np.sqrt(variance[judged].sum()) / len(judged)
     first, second = np.triu_indices(len(full), 1)
     truth = np.sign(full[first] - full[second])
     gap = (reported[first] - reported[second]) * truth
@@ -238,21 +238,33 @@ def orders(
 
     Returns:
         (number, policies best first) at the first number and at each that changes the order.
+
+    Raises:
+        MetricError: as for `expected_fidelity`.
     """
     turns: list[tuple[int, tuple[str, ...]]] = []
     _longest(ranks)
+    names = tuple(ranks)
     for m in numbers:
-        reported = np.array(
-            [
-                np.nanmean(expected_corrected(RAW, metric, own, m, replacement=replacement)[0])
-                for own in ranks.values()
-            ]
-        )
-        names = tuple(ranks)
+        reported = np.empty(len(ranks))
+        for at, (name, own) in enumerate(ranks.items()):
+            mean, _ = expected_corrected(RAW, metric, own, m, replacement=replacement)
+            reported[at] = mean[_judged(name, metric, mean)].mean()
         order = tuple(names[i] for i in np.argsort(-reported, kind="stable"))
         if not turns or turns[-1][1] != order:
             turns.append((m, order))
     return turns
+
+
+def _judged(name: str, metric: RankMetric, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the queries [..] that have a value [Q]; refuse none, whose mean would be a guess."""
+    judged = np.flatnonzero(~np.isnan(values))
+    if not len(judged):
+        raise MetricError(
+            f"{metric.name} is defined for none of the {len(values)} queries of {name!r}; "
+            "at least 1 is needed"
+        )
+    return judged
 
 
 def _longest(ranks: Mapping[str, Ranks]) -> int:

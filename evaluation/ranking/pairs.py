@@ -3,8 +3,9 @@
 A pair of a positive and a negative row is won where the positive scores higher, and half won where
 both score the same. Over all rows: the negatives are sorted, and a walk through the sorted
 positives counts those below. Within users: rows become keys of 64 bits (user, score in order,
-label), one sort puts every user's rows in order of score, and one walk counts. Both are exact with
-ties.
+label), one sort puts every user's rows in order of score, and one walk counts. Both count ties
+exactly; within users scores are compared as float32, so that float64 scores which differ by less
+than its last digit (1.2e-7 of the score) are ties there and not over all rows.
 
 Axis letters: N rows, U users.
 """
@@ -79,7 +80,7 @@ def user_pairs(
     user: NDArray[np.integer],
     users: int,
 ) -> UserPairs:
-    """Count the pairs that positives win within each user.
+    """Count the pairs that positives win within each user, ties exactly, of scores as float32.
 
     Args:
         score: [N] finite scores; compared as float32.

@@ -112,12 +112,25 @@ def expected_by_share(metric: RankMetric, shares: Shares, m: int) -> NDArray[np.
         MetricError: `m` is below 1.
     """
     check_m(m)
-    out = np.empty(len(shares.above))
+    return mean_by_share(metric.gains(m + 1), shares, m)
+
+
+def mean_by_share(table: NDArray[np.float64], shares: Shares, m: int) -> NDArray[np.float64]:
+    """Return the exact mean of what is reported at each sampled rank, of m draws by weight.
+
+    Args:
+        table: [m + 1] or [m + 1, G], one or G numbers for each sampled rank.
+        shares: where the positives stand [Q].
+        m: negatives, drawn with replacement; at least 1.
+
+    Returns:
+        float64 [Q] or [Q, G]; NaN where the shares are.
+    """
+    out = np.empty((len(shares.above), *table.shape[1:]))
     step = max(1, _BLOCK_CELLS // (m + 1))
-    gain = metric.gains(m + 1)
     for low in range(0, len(out), step):
         part = Shares(shares.above[low : low + step], shares.level[low : low + step])
-        out[low : low + step] = share_law(part, m) @ gain
+        out[low : low + step] = share_law(part, m) @ table
     return out
 
 

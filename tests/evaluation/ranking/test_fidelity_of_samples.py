@@ -141,6 +141,14 @@ def test_wrong_input_is_one_clear_error() -> None:
         expected_fidelity(RAW, metric, {}, 3)
     with pytest.raises(MetricError, match="'a': 0"):
         expected_fidelity(RAW, metric, {"a": Ranks.concat([])}, 3)
+    alone = {"a": Ranks.untied(np.array([1, 1]), 1)}
+    assert expected_fidelity(RAW, metric, alone, 3).error == 0.0
+    assert orders(metric, alone, [3]) == [(3, ("a",))]
+    auc, nothing = RankMetric("query_auc"), r"query_auc is defined for none of the 2 queries of 'a'"
+    with pytest.raises(MetricError, match=nothing):
+        expected_fidelity(RAW, auc, alone, 3)
+    with pytest.raises(MetricError, match=nothing):
+        orders(auc, alone, [3])
     with pytest.raises(MetricError, match="corrections is empty"):
         best_correction(metric, ALL, 3, [])
     with pytest.raises(MetricError, match=r"right_order is 1\.5"):
