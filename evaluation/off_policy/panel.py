@@ -1,12 +1,15 @@
 """All estimates of one target policy side by side, with what each took and how far from the truth.
 
-    tops = panel_of_rounds(seen.rounds())               value of the top place, per request
-    pages = panel_of_slates(seen.slates("request"))     value of a page
-    beside(tops["dr"].estimate, seen.tops.true_value.mean())
+    seen = replay(log, ServedPolicy(policy, exploration), reward, truth_for=truth_for)
+    tops = panel_of_rounds(seen.rounds(), seen.tops.unsupported)    value of the top place
+    pages = panel_of_slates(seen.slates("request"))                 value of a page
+    tops.overlap.effective_n                                        to be looked at first
+    beside(tops.findings["dr"].estimate, seen.tops.true_value.mean())
 
-The truth of the top place is exact (`Tops.true_value`). That of deploying the target is
-`evaluation.true_value`, per user who comes: to be set beside the spans "session" and, as far as
-weights allow, "user", taken `per_user`; what is left between them is interference and learning.
+Whole and runnable: examples/off_policy.py. The truth of the top place is exact
+(`Tops.true_value`). That of deploying the target is `evaluation.true_value`, per user who comes: to
+be set beside the spans "session" and, as far as weights allow, "user", taken `per_user`; what is
+left between them is interference and learning.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evaluation.intervals import Estimate, Interval, difference
 from evaluation.off_policy import single_action as one
 from evaluation.off_policy import slate_estimators as many
 from evaluation.off_policy import tuning
+from evaluation.off_policy.diagnostics import Diagnostics, diagnose
 from evaluation.off_policy.rounds import Rounds
 from evaluation.off_policy.slates import Slates
 from evaluation.off_policy.tuning import Tuned
@@ -46,6 +53,18 @@ class Beside:
     """The truth lies inside the interval; False where there is none."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """What the log says about one target policy."""
+
+    overlap: Diagnostics
+    """What the weights say about all that follows."""
+    logged: Estimate
+    """What the logging policy brought: the level that the target is to beat."""
+    findings: dict[str, Finding]
+    """Estimator -> what it says of the target; those that the log allows."""
+
+
 PLAIN: dict[str, Callable[[Rounds], Estimate]] = {
     "ips": one.ips,
     "snips": one.snips,
@@ -63,6 +82,7 @@ TUNED: dict[str, Callable[[Rounds], Tuned]] = {
 }
 SLATE: dict[str, Callable[[Slates], Estimate]] = {
     "sips": many.sips,
+    "snsips": many.snsips,
     "iips": many.iips,
     "rips": many.rips,
     "pi": many.pi,
@@ -70,8 +90,13 @@ SLATE: dict[str, Callable[[Slates], Estimate]] = {
 }
 
 
-def panel_of_rounds(rounds: Rounds) -> dict[str, Finding]:
-    """Return {estimator: finding} of all that the rounds allow."""
+def panel_of_rounds(rounds: Rounds, unsupported: NDArray[np.float64] | None = None) -> Panel:
+    """Return every estimate that the rounds allow.
+
+    Args:
+        rounds: the log as the target sees it.
+        unsupported: target mass without support of each round [N], see `diagnostics.diagnose`.
+    """
     missing = set()
     if rounds.group_weight is None:
         missing |= {"mips"}
@@ -82,29 +107,31 @@ def panel_of_rounds(rounds: Rounds) -> dict[str, Finding]:
         if name not in missing:
             tuned = choose(rounds)
             plain[name] = Finding(tuned.estimate, tuned.parameter)
-    return plain
+    return Panel(diagnose(rounds, unsupported), one.on_policy(rounds), plain)
 
 
-def panel_of_slates(slates: Slates) -> dict[str, Finding]:
-    """Return {estimator: finding} of all that the slates allow."""
+def panel_of_slates(slates: Slates) -> Panel:
+    """Return every estimate that the slates allow; the weights of `overlap` are of whole slates."""
     lacks = {
+        "snsips": slates.divisor is not None,  # it is per slate, and the others are not
         "iips": slates.place_ratio is None,
         "pi": slates.pseudo_weight is None,
         "cascade_dr": slates.q_chosen is None,
     }
-    return {name: Finding(f(slates)) for name, f in SLATE.items() if not lacks.get(name, False)}
+    found = {name: Finding(f(slates)) for name, f in SLATE.items() if not lacks.get(name, False)}
+    return Panel(diagnose(slates), many.on_policy(slates), found)
 
 
-def differences(treated: dict[str, Finding], control: dict[str, Finding]) -> dict[str, Estimate]:
+def differences(treated: Panel, control: Panel) -> dict[str, Estimate]:
     """Return treated less control of each estimator that both panels have, paired by user.
 
     Raises:
         ValueError: the panels are not of one log.
     """
     return {
-        name: difference(found.estimate, control[name].estimate)
-        for name, found in treated.items()
-        if name in control
+        name: difference(found.estimate, control.findings[name].estimate)
+        for name, found in treated.findings.items()
+        if name in control.findings
     }
 
 

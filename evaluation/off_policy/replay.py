@@ -31,7 +31,7 @@ brackets the half width; the logging policy brings 58.9):
 A request at which the logging policy ranked before still has the best rooms unseen, so the span
 "request" promises more than a deployed policy, which uses them up, can keep; with the span
 "session" the weights that would make it right are the ones the log does not hold, and the interval
-does not tell. Look at the effective sample size first.
+does not tell. Look at the effective sample size first (`panel.Panel.overlap`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedPolicy:
     """A fitted policy and how it is served."""
 
     policy: Policy | Privileged
@@ -195,10 +195,10 @@ def observed_worth(shown: Impressions, objective: Objective) -> Array:
 
 def replay(
     log: Log,
-    target: Served,
+    target: ServedPolicy,
     reward: Array,
     *,
-    logger: Served | None = None,
+    logger: ServedPolicy | None = None,
     places: bool = True,
     truth_for: TruthSource | None = None,
     folds: int = FOLDS,
@@ -275,8 +275,8 @@ class _Part:
 
 def _look(
     tick: Tick,
-    target: Served,
-    logger: Served | None,
+    target: ServedPolicy,
+    logger: ServedPolicy | None,
     rooms: RoomTable,
     places: bool,
     truth_for: TruthSource | None,
@@ -306,8 +306,8 @@ def _look_at(
     batch: Requests,
     slate: NDArray[np.int64],
     logged: Array,
-    target: Served,
-    logger: Served | None,
+    target: ServedPolicy,
+    logger: ServedPolicy | None,
     rooms: RoomTable,
     places: bool,
     truth_for: TruthSource | None,
@@ -371,7 +371,9 @@ def _is_uniform(shown: Impressions, place: NDArray[np.int64]) -> bool:
     return bool((np.abs(shown.propensity * left - 1.0) < TOLERANCE).all())
 
 
-def _scores(served: Served, batch: Requests, truth_for: TruthSource | None) -> NDArray[np.floating]:
+def _scores(
+    served: ServedPolicy, batch: Requests, truth_for: TruthSource | None
+) -> NDArray[np.floating]:
     if is_privileged(served.policy):
         truth = None if truth_for is None else truth_for(batch)
         if truth is None:
@@ -380,7 +382,7 @@ def _scores(served: Served, batch: Requests, truth_for: TruthSource | None) -> N
     return cast("Policy", served.policy).score(batch.as_handed())
 
 
-def _observe(served: Served, tick: Tick) -> None:
+def _observe(served: ServedPolicy, tick: Tick) -> None:
     known = tick.known.take(tick.known.known_s > served.fitted_until_s)
     bought = tick.purchases.take(tick.purchases.known_s > served.fitted_until_s)
     cast("Updatable", served.policy).observe(known.read_only, bought.read_only, tick.now_s)

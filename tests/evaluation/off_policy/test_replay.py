@@ -13,7 +13,7 @@ from evaluation.intervals import difference
 from evaluation.off_policy import single_action as sa
 from evaluation.off_policy import slate_estimators as se
 from evaluation.off_policy.diagnostics import diagnose
-from evaluation.off_policy.replay import SPANS, Served, observed_worth, replay
+from evaluation.off_policy.replay import SPANS, ServedPolicy, observed_worth, replay
 from evaluation.off_policy.rounds import OffPolicyError
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random
@@ -71,8 +71,8 @@ def clicks(log: Log) -> np.ndarray:
 
 def test_the_logging_policy_itself_has_weights_of_one(explored):
     """Replayed from nothing it gives the logged propensities, so every estimate is the mean."""
-    own = Served(popularity(), Exploration("epsilon", eps=0.5))
-    again = Served(popularity(), Exploration("epsilon", eps=0.5))
+    own = ServedPolicy(popularity(), Exploration("epsilon", eps=0.5))
+    again = ServedPolicy(popularity(), Exploration("epsilon", eps=0.5))
     seen = replay(explored, own, clicks(explored), logger=again)
     np.testing.assert_allclose(seen.ratio(), 1.0, atol=1e-9)
     np.testing.assert_allclose(seen.place_ratio, 1.0, atol=1e-9)
@@ -88,7 +88,7 @@ def test_the_logging_policy_itself_has_weights_of_one(explored):
 
 
 def test_rows_keep_their_order_and_spans_hold_what_they_say(uniform):
-    seen = replay(uniform, Served(Table(), Exploration("softmax")), clicks(uniform))
+    seen = replay(uniform, ServedPolicy(Table(), Exploration("softmax")), clicks(uniform))
     shown = uniform.impressions()
     np.testing.assert_array_equal(seen.shown.request_id, shown.request_id)
     np.testing.assert_array_equal(seen.place, shown.position)
@@ -110,7 +110,7 @@ def test_top_of_the_page_against_the_truth(uniform, world):
     """IPS, DR and MIPS of softmax on a table, from uniform logs, beside their exact expectation."""
     truth = Hindsight(World(config(), SEED), world.state, uniform).open()
     rewards = observed_worth(uniform.impressions(), world.config.objective)
-    target = Served(Table(), Exploration("softmax", temperature=0.7))
+    target = ServedPolicy(Table(), Exploration("softmax", temperature=0.7))
     seen = replay(uniform, target, rewards, truth_for=truth.truth_for)
     rounds = seen.rounds()
     assert (seen.tops.unsupported == 0.0).all()
@@ -126,14 +126,14 @@ def test_top_of_the_page_against_the_truth(uniform, world):
 
 def test_places_are_weighed_as_they_should_be(uniform):
     """Whole slates, cascades, places apart and pseudo-inverse agree on a log with overlap."""
-    target = Served(Table(1), Exploration("softmax", temperature=3.0))
+    target = ServedPolicy(Table(1), Exploration("softmax", temperature=3.0))
     slates = replay(uniform, target, clicks(uniform)).slates("request")
     whole = se.sips(slates)
     for f in (se.rips, se.iips, se.pi, se.cascade_dr):
         gap = difference(f(slates), whole)
         assert abs(gap.value) < 4 * gap.standard_error
         assert f(slates).standard_error < whole.standard_error
-    ones = replay(uniform, Served(Random(), GREEDY), clicks(uniform)).slates("request")
+    ones = replay(uniform, ServedPolicy(Random(), GREEDY), clicks(uniform)).slates("request")
     np.testing.assert_allclose(ones.pseudo_weight, 1.0, atol=1e-9)
     np.testing.assert_allclose(ones.place_ratio, 1.0, atol=1e-9)
 
@@ -141,7 +141,7 @@ def test_places_are_weighed_as_they_should_be(uniform):
 def test_two_targets_are_compared_on_one_log(uniform):
     """The paired difference of two near policies is far sharper than either."""
     pair = [
-        sa.dr(replay(uniform, Served(Table(), softmax), clicks(uniform)).rounds())
+        sa.dr(replay(uniform, ServedPolicy(Table(), softmax), clicks(uniform)).rounds())
         for softmax in (Exploration("softmax", temperature=t) for t in (1.0, 1.1))
     ]
     gap = difference(*pair)
@@ -149,12 +149,12 @@ def test_two_targets_are_compared_on_one_log(uniform):
 
 
 def test_without_the_logger_what_is_not_known_is_not_made_up(explored):
-    seen = replay(explored, Served(Table(), Exploration("softmax")), clicks(explored))
+    seen = replay(explored, ServedPolicy(Table(), Exploration("softmax")), clicks(explored))
     assert seen.place_ratio is None
     assert np.isnan(seen.tops.unsupported).any()
     assert seen.rounds().group_weight is None
     cheap = replay(
-        explored, Served(Table(), Exploration("softmax")), clicks(explored), places=False
+        explored, ServedPolicy(Table(), Exploration("softmax")), clicks(explored), places=False
     )
     np.testing.assert_array_equal(cheap.p_target, seen.p_target)
 
@@ -163,8 +163,8 @@ def test_greedy_logs_leave_a_target_without_support(tmp_path):
     """The mass that the logger never shows is reported, and the mean weight falls below 1 by it."""
     server = Server(Table(0), GREEDY)
     log = simulate(config(), SEED, server, 1, tmp_path / "log", ranker_name="table")
-    target = Served(Table(1), Exploration("softmax"))
-    seen = replay(log, target, clicks(log), logger=Served(Table(0), GREEDY))
+    target = ServedPolicy(Table(1), Exploration("softmax"))
+    seen = replay(log, target, clicks(log), logger=ServedPolicy(Table(0), GREEDY))
     found = diagnose(seen.rounds(), seen.tops.unsupported)
     assert found.unsupported > 0.8
     assert found.mean_weight.estimate == pytest.approx(1.0 - found.unsupported, abs=0.02)
@@ -172,13 +172,13 @@ def test_greedy_logs_leave_a_target_without_support(tmp_path):
 
 def test_features_are_linear_in_the_room_and_leave_the_own_fold_out(uniform):
     """Expected features of a policy that always takes what was logged are the logged ones."""
-    seen = replay(uniform, Served(Random(), GREEDY), clicks(uniform))
+    seen = replay(uniform, ServedPolicy(Random(), GREEDY), clicks(uniform))
     own = [seen.rooms.own_columns(seen.chosen.shape[1], f) for f in range(3)]
     assert len({len(columns) for columns in own}) == 1
     assert len(own[0]) == seen.chosen.shape[1] - 4, "two folds' means, plain and times swipe"
     moved = clicks(uniform)
     moved[seen.fold == 0] += 5.0
-    other = replay(uniform, Served(Random(), GREEDY), moved)
+    other = replay(uniform, ServedPolicy(Random(), GREEDY), moved)
     np.testing.assert_array_equal(other.chosen[:, own[0]], seen.chosen[:, own[0]])
     assert (other.chosen[:, own[1]] != seen.chosen[:, own[1]]).any()
     # uniform over all that is left: the mean over candidates does not depend on the choice
@@ -193,19 +193,19 @@ def test_features_are_linear_in_the_room_and_leave_the_own_fold_out(uniform):
     ("options", "words"),
     [
         ({"reward": np.zeros(3)}, "reward has shape"),
-        ({"logger": Served(Table(), GREEDY)}, "other propensities than the log"),
+        ({"logger": ServedPolicy(Table(), GREEDY)}, "other propensities than the log"),
         ({"folds": 1}, "folds = 1"),
     ],
 )
 def test_bad_input_is_one_line(uniform, options, words):
     given = {"reward": clicks(uniform), **options}
     with pytest.raises(OffPolicyError, match=words) as caught:
-        replay(uniform, Served(Table(), Exploration("softmax")), **given)
+        replay(uniform, ServedPolicy(Table(), Exploration("softmax")), **given)
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_spans_are_refused(uniform):
-    seen = replay(uniform, Served(Random(), GREEDY), clicks(uniform), places=False)
+    seen = replay(uniform, ServedPolicy(Random(), GREEDY), clicks(uniform), places=False)
     with pytest.raises(OffPolicyError, match="span = 'day'; allowed: request, session, user"):
         seen.slates("day")  # type: ignore[arg-type]
 
@@ -213,4 +213,4 @@ def test_unknown_spans_are_refused(uniform):
 def test_an_empty_log_is_refused():
     nothing = Log.nothing(TICK_S, DAY_S)
     with pytest.raises(OffPolicyError, match="no impressions"):
-        replay(nothing, Served(Random(), GREEDY), np.zeros(0))
+        replay(nothing, ServedPolicy(Random(), GREEDY), np.zeros(0))

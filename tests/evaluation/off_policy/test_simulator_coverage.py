@@ -13,7 +13,7 @@ from evaluation.intervals import ratio
 from evaluation.off_policy import single_action as sa
 from evaluation.off_policy import slate_estimators as se
 from evaluation.off_policy.panel import beside
-from evaluation.off_policy.replay import Served, observed_worth, replay
+from evaluation.off_policy.replay import ServedPolicy, observed_worth, replay
 from evaluation.true_value import true_value
 from policies.contract import FitContext
 from policies.heuristics import Random
@@ -70,7 +70,7 @@ def test_intervals_cover_the_truth_of_the_top_place_and_of_deployment(tmp_path):
     """The top place exactly; sessions per user against `true_value`, where policies overlap."""
     world, log, worth = world_and_log(tmp_path, 20_000)
     truth_for = Hindsight(World(world.config, SEED), world.state, log).open().truth_for
-    seen = replay(log, Served(Taste(), TARGET), worth, truth_for=truth_for, places=False)
+    seen = replay(log, ServedPolicy(Taste(), TARGET), worth, truth_for=truth_for, places=False)
     rounds = seen.rounds()
     q_chosen, q_target = rounds.modelled()
     weighted = rounds.weight * rounds.reward
@@ -104,7 +104,7 @@ def test_estimates_of_a_small_world_are_near_the_truth(tmp_path):
     """The quick version: one group, four standard errors."""
     world, log, worth = world_and_log(tmp_path, 600)
     truth_for = Hindsight(World(world.config, SEED), world.state, log).open().truth_for
-    seen = replay(log, Served(Taste(), TARGET), worth, truth_for=truth_for, places=False)
+    seen = replay(log, ServedPolicy(Taste(), TARGET), worth, truth_for=truth_for, places=False)
     top = beside(sa.dr(seen.rounds()), float(seen.tops.true_value.mean()))
     assert top.relative_error < 0.25
     deployed = true_value(Taste(), world, exploration=TARGET).per_user
