@@ -175,10 +175,14 @@ def log_loss(
     """
     p, y = unit_interval("probability", probability), unit_interval("label", label)
     check_rows(p, y, user, users)
-    p = np.clip(p, _CLIP, 1.0 - _CLIP)
-    loss = -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
-    total, size = (cluster_sums(v, user, users) for v in (loss, None))
+    total, size = (cluster_sums(v, user, users) for v in (cross_entropy(p, y), None))
     return ratio(total, size, len(p), "positive")
+
+
+def cross_entropy(p: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return -y ln p - (1 - y) ln(1 - p) of each row [N], in nats; p is clipped, see the module."""
+    p = np.clip(p, _CLIP, 1.0 - _CLIP)
+    return np.asarray(-(y * np.log(p) + (1.0 - y) * np.log1p(-p)))
 
 
 def pcoc(

@@ -154,10 +154,7 @@ def judge(
     queries: list[Queries] = []
     predictions: list[Predictions] = []
     for tick in log.ticks():
-        if isinstance(policy, Updatable):
-            known = tick.known.take(tick.known.known_s > fitted_until_s)
-            bought = tick.purchases.take(tick.purchases.known_s > fitted_until_s)
-            policy.observe(known.read_only, bought.read_only, tick.now_s)
+        follow(policy, tick, fitted_until_s)
         ranked = _rank_tick(policy, tick, protocol, truth_for)
         if ranked is None:
             return None
@@ -264,7 +261,7 @@ def _rank_tick(
     order: list[NDArray[np.int64]] = []
     for block in subset.blocks(_BLOCK_ROWS):
         batch = subset.take(block)
-        scores = _score(policy, batch, truth_for)
+        scores = scores_of(policy, batch, truth_for)
         if scores is None:
             return None
         inside = np.flatnonzero((own >= block.start) & (own < block.stop))
@@ -303,9 +300,28 @@ def _pick(
     return np.sort(rows[np.argsort(draw, kind="stable")[:limit]])
 
 
-def _score(
+def follow(policy: Policy | Privileged, tick: Tick, fitted_until_s: float) -> None:
+    """Let a policy observe what the platform learnt since the tick before, if it is `Updatable`.
+
+    Args:
+        policy: fitted; changed by the call.
+        tick: of the log.
+        fitted_until_s: what was known by then it does not observe a second time.
+    """
+    if isinstance(policy, Updatable):
+        known = tick.known.take(tick.known.known_s > fitted_until_s)
+        bought = tick.purchases.take(tick.purchases.known_s > fitted_until_s)
+        policy.observe(known.read_only, bought.read_only, tick.now_s)
+
+
+def scores_of(
     policy: Policy | Privileged, batch: Requests, truth_for: TruthSource | None
 ) -> NDArray[np.floating] | None:
+    """Return a policy's scores of logged requests [B, C].
+
+    Returns:
+        The scores; None where the policy is privileged and the truth is not to be had.
+    """
     if is_privileged(policy):
         truth = None if truth_for is None else truth_for(batch)
         if truth is None:

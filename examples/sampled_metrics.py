@@ -5,9 +5,9 @@ from tempfile import TemporaryDirectory
 
 from evaluation.offline import OfflineProtocol, judge
 from evaluation.ranking.corrections import CORRECTIONS, RAW
-from evaluation.ranking.fidelity import Fidelity, best_correction, expected_fidelity
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import Ranks
+from evaluation.ranking.sampling_fidelity import Fidelity, best_correction, expected_fidelity
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.rank import Exploration, Server

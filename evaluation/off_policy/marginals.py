@@ -74,6 +74,8 @@ def own_place(marginals: Array, column: NDArray[np.integer]) -> Array:
 def factored_weight(place_ratio: Array, start: NDArray[np.int64]) -> Array:
     """Return pseudo-inverse weights [B] for places that are drawn independently.
 
+    For logs of other platforms: the slates of this one hold no room twice.
+
     Args:
         place_ratio: ratio of the marginals of each row [N].
         start: first row of each slate, and N at the end [B + 1].

@@ -37,7 +37,7 @@ does not tell. Look at the effective sample size first (`panel.Panel.overlap`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,11 @@ from numpy.typing import NDArray
 from evaluation.off_policy.features import RoomTable, request_features
 from evaluation.off_policy.marginals import own_place, place_marginals, uniform_weight
 from evaluation.off_policy.propensity import distribution, expectations
-from evaluation.off_policy.reward_model import FOLDS, Kind, fit_line, fold_of
+from evaluation.off_policy.reward_model import FOLDS, Kind, each_fold, fit_line, fold_of
 from evaluation.off_policy.rounds import OffPolicyError, Rounds, ratio_of, require_column
 from evaluation.off_policy.slates import Slates
-from evaluation.offline import TruthSource
-from policies.contract import Policy, Privileged, Updatable, is_privileged
+from evaluation.offline import TruthSource, follow, scores_of
+from policies.contract import Policy, Privileged
 from policies.rank import BLOCK_ROWS, Exploration
 from sim.config import Objective
 from sim.log import Log
@@ -174,13 +174,12 @@ class Replay:
     def _model(self, rows: NDArray[np.integer], label: Array, kind: Kind) -> tuple[Array, Array]:
         """Cross-fit `label` of `rows`; return the model at the logged and expected features."""
         q = np.zeros((2, len(rows)))
-        fold = self.fold[rows]
-        for f in np.unique(fold).tolist():
+        for f, own in each_fold(self.fold[rows]):
             columns = self.rooms.own_columns(self.chosen.shape[1], f)
-            others, own = rows[fold != f], rows[fold == f]
-            line = fit_line(self.chosen[np.ix_(others, columns)], label[fold != f], kind)
+            seen = self.chosen[np.ix_(rows[~own], columns)]
+            line = fit_line(seen, label[~own], kind)
             for i, features in enumerate((self.chosen, self.expected)):
-                q[i, fold == f] = line.predict(features[np.ix_(own, columns)])
+                q[i, own] = line.predict(features[np.ix_(rows[own], columns)])
         return q[0], q[1]
 
 
@@ -227,8 +226,8 @@ def replay(
     parts: list[_Part] = []
     for tick in log.ticks():
         for served in (target, logger):
-            if served is not None and isinstance(served.policy, Updatable):
-                _observe(served, tick)
+            if served is not None:
+                follow(served.policy, tick, served.fitted_until_s)
         if len(tick.shown):
             parts.append(_look(tick, target, logger, rooms, places, truth_for))
     if not parts:
@@ -374,18 +373,10 @@ def _is_uniform(shown: Impressions, place: NDArray[np.int64]) -> bool:
 def _scores(
     served: ServedPolicy, batch: Requests, truth_for: TruthSource | None
 ) -> NDArray[np.floating]:
-    if is_privileged(served.policy):
-        truth = None if truth_for is None else truth_for(batch)
-        if truth is None:
-            raise OffPolicyError("truth_for = None; a privileged policy needs the truth")
-        return cast("Privileged", served.policy).score_with_truth(batch.as_handed(), truth)
-    return cast("Policy", served.policy).score(batch.as_handed())
-
-
-def _observe(served: ServedPolicy, tick: Tick) -> None:
-    known = tick.known.take(tick.known.known_s > served.fitted_until_s)
-    bought = tick.purchases.take(tick.purchases.known_s > served.fitted_until_s)
-    cast("Updatable", served.policy).observe(known.read_only, bought.read_only, tick.now_s)
+    scores = scores_of(served.policy, batch, truth_for)
+    if scores is None:
+        raise OffPolicyError("truth_for = None; a privileged policy needs the truth")
+    return scores
 
 
 def _reward_to_go(slates: Slates) -> Array:

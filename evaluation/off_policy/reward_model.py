@@ -14,7 +14,7 @@ keep no more of a request than that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -122,33 +122,22 @@ def cross_fit(
         OffPolicyError: all rounds are in one fold, or `fit_line` refuses.
     """
     out = np.zeros(wanted.shape[:-1])
-
-    def fill(own: NDArray[np.bool_], line: Line) -> None:
-        out[own] = line.predict(wanted[own])
-
-    each_fold(features, reward, fold, fill, kind, strength)
+    for _, own in each_fold(fold):
+        out[own] = fit_line(features[~own], reward[~own], kind, strength).predict(wanted[own])
     return out
 
 
-def each_fold(
-    features: Array,
-    reward: Array,
-    fold: NDArray[np.integer],
-    use: Callable[[NDArray[np.bool_], Line], None],
-    kind: Kind = "ridge",
-    strength: float = STRENGTH,
-) -> None:
-    """Call `use` with the rounds of each fold [N] and the model of all others.
+def each_fold(fold: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Yield each fold with its rounds [N]: a model of all others is to predict them.
 
     Raises:
-        OffPolicyError: all rounds are in one fold, or `fit_line` refuses.
+        OffPolicyError: all rounds are in one fold.
     """
     found = np.unique(fold)
     if len(fold) and len(found) < 2:
         raise OffPolicyError("all rounds are in one fold; cross-fitting needs users in two")
     for f in found.tolist():
-        own = np.asarray(fold == f)
-        use(own, fit_line(features[~own], reward[~own], kind, strength))
+        yield f, np.asarray(fold == f)
 
 
 def _ridge(scaled: Array, reward: Array, strength: float) -> tuple[float, Array]:

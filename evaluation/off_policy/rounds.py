@@ -107,7 +107,7 @@ class Rounds:
 
 
 def ratio_of(p_target: Array, p_logging: Array) -> Array:
-    """Return p_target / p_logging [N].
+    """Return p_target / p_logging, of arrays of one shape.
 
     Raises:
         OffPolicyError: a probability is not one, or what was logged could not have been.

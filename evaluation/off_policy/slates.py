@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, cluster_sums, ratio
-from evaluation.off_policy.rounds import OffPolicyError, require_column, require_users
+from evaluation.off_policy.rounds import OffPolicyError, ratio_of, require_column, require_users
 from sim.kernel import kernel
 
 Array = NDArray[np.float64]
@@ -93,6 +93,9 @@ class Slates:
             pseudo_weight: of the pseudo-inverse [B].
             q_chosen: estimated reward from each place on.
             q_target: its expectation under the target.
+
+        Raises:
+            OffPolicyError: a probability is not one, or what was logged could not have been.
         """
         b, k = reward.shape
         users = np.arange(b) if user_id is None else np.asarray(user_id)
@@ -102,7 +105,7 @@ class Slates:
             user_id=users.astype(np.int64),
             n_users=int(users.max(initial=-1)) + 1,
             reward=np.ascontiguousarray(reward, np.float64).ravel(),
-            ratio=(p_target / p_logging).ravel(),
+            ratio=ratio_of(p_target, p_logging).ravel(),
             pseudo_weight=pseudo_weight,
             **{name: None if t is None else t.ravel() for name, t in tables.items()},
         )

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from scipy.linalg import lstsq
 from scipy.optimize import lsq_linear
 
+from evaluation.ranking.draws import check_m
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, tie_average
 from evaluation.ranking.sampled import (
     Shares,
     by_length,
-    check_m,
     list_draws,
     mean_by_share,
     rank_law,
@@ -160,7 +160,8 @@ def corrected_values(
         BlindSpotWarning: m is too small for the metric's cut-off in some lists.
     """
     check_m(m)
-    draws = np.array([list_draws(int(n), m, replacement=replacement) for n in candidates], np.int64)
+    others = np.asarray(candidates, np.int64) - 1
+    draws = np.full_like(others, m) if replacement else np.minimum(others, m)
     if not np.array_equal(draws + 1, sampled.candidates):
         at = int(np.argmax(draws + 1 != sampled.candidates))
         raise MetricError(

@@ -20,9 +20,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
+from evaluation.ranking.draws import check_m
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks
-from evaluation.ranking.sampled import check_m, expected_values
+from evaluation.ranking.sampled import expected_values
 
 
 def global_cutoff(k: int, n: int, m: int, exponent: float = 1.0) -> float:

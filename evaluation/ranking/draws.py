@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.ranking.ranks import MetricError, Ranks
-from sim.rng import philox4x32
+from sim.rng import MAX_SEED, philox4x32
 from sim.schema import PAD
 
 _STREAM = 0x4E4547
@@ -41,7 +41,7 @@ def draw_negatives(
         column: [Q] columns of the positives.
         mask: [Q, C] candidates.
         m: negatives per query.
-        seed: seed of the draws.
+        seed: seed of the draws, in [0, MAX_SEED].
         repeat: number of the repetition; other repetitions are independent.
         replacement: whether to draw with replacement.
         weight: [Q, C] popularity, not negative, in proportion to which candidates are drawn;
@@ -51,10 +51,12 @@ def draw_negatives(
         Columns of the negatives, int32 [Q, m]; PAD where fewer than m can be drawn.
 
     Raises:
-        MetricError: `m` is below 1, or a weight of a candidate is negative or not finite.
+        MetricError: `m` is below 1, the seed is out of range, or a weight of a candidate is
+            negative or not finite.
     """
-    if m < 1:
-        raise MetricError(f"m is {m}; at least 1 negative must be sampled")
+    check_m(m)
+    if not 0 <= seed <= MAX_SEED:
+        raise MetricError(f"seed is {seed}; it must lie in [0, {MAX_SEED}]")
     queries, width = mask.shape
     eligible = mask.copy()
     eligible[np.arange(queries), column] = False
@@ -67,7 +69,7 @@ def draw_negatives(
     low, high = request & np.uint64(0xFFFFFFFF), request >> np.uint64(32)
     word = np.uint64(repeat << 16) | np.arange(words, dtype=np.uint64)[None]
     address = (low, high, np.asarray(column)[:, None], word)
-    drawn = philox4x32(address, (seed & 0xFFFFFFFF, _STREAM))
+    drawn = philox4x32(address, (seed, _STREAM))
     keys = drawn.transpose(1, 2, 0).reshape(queries, 4 * words)[:, :wanted]
     if replacement:
         if weight is None:
@@ -108,6 +110,16 @@ def sampled_ranks(
     greater = ((other > own) & real).sum(axis=1, dtype=np.int32)
     equal = ((other == own) & real).sum(axis=1, dtype=np.int32)
     return Ranks(greater, equal, real.sum(axis=1, dtype=np.int32) + np.int32(1))
+
+
+def check_m(m: int) -> None:
+    """Refuse fewer than one negative.
+
+    Raises:
+        MetricError: `m` is below 1.
+    """
+    if m < 1:
+        raise MetricError(f"m is {m}; at least 1 negative must be sampled")
 
 
 def check_weight(weight: NDArray[np.floating], mask: NDArray[np.bool_]) -> None:

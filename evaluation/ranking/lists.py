@@ -32,8 +32,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
+from evaluation.ranking.combinations import log_choose
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, rank_positives, tie_average
 
@@ -228,15 +228,10 @@ def _first_of_several(level: Levels, gain: NDArray[np.float64]) -> NDArray[np.fl
     rest = e - 1 - place
     possible = rest >= t - 1
     rest = np.maximum(rest, t - 1)
-    log_p = _log_choose(rest, t - 1) - _log_choose(e, t)
+    log_p = log_choose(rest, t - 1) - log_choose(e, t)
     p = np.where(possible, np.exp(log_p), 0.0)
     count = len(level.size)
     total = np.bincount(owner, weights=p, minlength=count)
     value = np.bincount(owner, weights=p * gain[level.greater[owner] + place], minlength=count)
     # The logarithms of factorials carry rounding of 1e-11; probabilities sum to 1.
     return value / total
-
-
-def _log_choose(n: NDArray[np.int64], k: NDArray[np.int64]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
-    return out

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.ranking.draws import check_m
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks
-from evaluation.ranking.sampled import check_m, list_draws, rank_law
+from evaluation.ranking.sampled import list_draws, rank_law
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, gammaln, xlog1py, xlogy
+from scipy.special import betainc, xlog1py, xlogy
 
-from evaluation.ranking.draws import check_weight, draw_negatives, sampled_ranks
+from evaluation.ranking.combinations import log_choose
+from evaluation.ranking.draws import check_m, check_weight, draw_negatives, sampled_ranks
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import MetricError, Ranks, tie_average
 
@@ -267,9 +268,9 @@ def rank_law(
         return _binomial(above / (n - 1), m)
     below = (n - 1) - above
     possible = (drawn <= above) & (m - drawn <= below)
-    of_above = _log_choose(above, np.minimum(drawn, above))
-    of_below = _log_choose(below, np.clip(m - drawn, 0, below))
-    log_law = np.where(possible, of_above + of_below - _log_choose(n - 1, m), -np.inf)
+    of_above = log_choose(above, np.minimum(drawn, above))
+    of_below = log_choose(below, np.clip(m - drawn, 0, below))
+    log_law = np.where(possible, of_above + of_below - log_choose(n - 1, m), -np.inf)
     return _normalised(np.exp(log_law))
 
 
@@ -298,19 +299,9 @@ def by_length(candidates: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np
         yield int(n), rows
 
 
-def check_m(m: int) -> None:
-    """Refuse fewer than one negative.
-
-    Raises:
-        MetricError: `m` is below 1.
-    """
-    if m < 1:
-        raise MetricError(f"m is {m}; at least 1 negative must be sampled")
-
-
 def _binomial(p: NDArray[np.float64], m: int) -> NDArray[np.float64]:
     drawn = np.arange(m + 1)
-    log_law = _log_choose(m, drawn) + xlogy(drawn, p) + xlog1py(m - drawn, -p)
+    log_law = log_choose(m, drawn) + xlogy(drawn, p) + xlog1py(m - drawn, -p)
     return _normalised(np.exp(log_law))
 
 
@@ -318,14 +309,3 @@ def _normalised(law: NDArray[np.float64]) -> NDArray[np.float64]:
     # The logarithms of factorials carry rounding of 1e-11; probabilities must sum to 1.
     out: NDArray[np.float64] = law / law.sum(axis=1, keepdims=True)
     return out
-
-
-def _log_choose(n: NDArray[np.int64] | int, k: NDArray[np.int64] | int) -> NDArray[np.float64]:
-    table = _log_factorials(int(np.max(n)))
-    out: NDArray[np.float64] = table[n] - table[k] - table[np.subtract(n, k)]
-    return out
-
-
-@lru_cache(maxsize=1 << 10)
-def _log_factorials(n: int) -> NDArray[np.float64]:
-    return np.asarray(gammaln(np.arange(n + 1) + 1.0), dtype=np.float64)

@@ -294,6 +294,10 @@ def test_diagnostics_are_of_whole_slates():
             lambda: Slates(np.array([0, 2]), np.zeros(1, int), 1, np.ones(2), -np.ones(2)),
             "ratio = -1",
         ),
+        (
+            lambda: Slates.of(np.ones((1, 2)), np.array([[0.5, 0.0]]), np.full((1, 2), 0.5)),
+            "p_logging = 0 for 1",
+        ),
         (lambda: se.iips(plain()), "place_ratio = None"),
         (lambda: se.pi(plain()), "pseudo_weight = None"),
         (lambda: se.cascade_dr(plain()), "reward model"),

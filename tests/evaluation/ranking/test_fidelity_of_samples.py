@@ -7,15 +7,15 @@ import pytest
 
 from evaluation.ranking.corrections import CORRECTIONS, RAW, Correction, corrected_values
 from evaluation.ranking.draws import draw_negatives, sampled_ranks
-from evaluation.ranking.fidelity import (
+from evaluation.ranking.metrics import RankMetric
+from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
+from evaluation.ranking.sampling_fidelity import (
     best_correction,
     drawn_fidelity,
     expected_fidelity,
     negatives_needed,
     orders,
 )
-from evaluation.ranking.metrics import RankMetric
-from evaluation.ranking.ranks import MetricError, Ranks, rank_positives
 from tests.evaluation.ranking.toy import TOY, M, toy
 
 ALL = {name: toy(name) for name in TOY}

@@ -209,6 +209,9 @@ def test_bad_input_is_refused() -> None:
         expected_values(RankMetric("mrr"), ranks, 0)
     with pytest.raises(MetricError, match="m is 0"):
         draw_negatives(np.array([1]), np.array([0]), np.ones((1, 3), dtype=bool), 0, seed=0)
+    for seed in (-1, 2**32):
+        with pytest.raises(MetricError, match=rf"seed is {seed}; it must lie in \[0, 4294967295\]"):
+            draw_negatives(np.array([1]), np.array([0]), np.ones((1, 3), bool), 1, seed=seed)
     with pytest.raises(MetricError, match="finite"):
         sampled_ranks(np.array([[0.0, np.nan]]), np.array([0]), np.array([[1]]))
     one = Ranks(*(np.array([x], dtype=np.int32) for x in (0, 0, 1)))
