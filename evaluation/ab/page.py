@@ -39,7 +39,8 @@ READING = (
     "The truth is the effect in twins of one world under common random numbers; its interval "
     "speaks of other users. Lifts are relative. The bias of the split is what it adds to the "
     "effect because both arms share one platform, in the unit of the metric. Interleaving shows a "
-    "preference in [-1, 1], which has no truth beside it. Holm's p-values are for all policies "
+    "preference in [-1, 1], which has no truth beside it, and the switchback counts a user once a "
+    "block, so that its metrics per user have none either. Holm's p-values are for all policies "
     "and metrics of a design together. Detectable is the smallest effect that a design with this "
     "error finds in 80 % of experiments."
 )

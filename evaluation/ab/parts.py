@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.ab.assignment import Split, Switchback
 from evaluation.ab.effect import Effect
@@ -51,6 +52,8 @@ class Arm:
     policy: str
     twin: UserTotals
     split: UserTotals
+    exposures: NDArray[np.int64]
+    """Pairs (user, arm that served them) of the split traffic, each once [N, 2]."""
     switchback: dict[str, PairedBlocks]
     """By metric."""
     interleaving: tuple[Effect, ...]
@@ -97,8 +100,9 @@ class Parts:
         def both() -> tuple[Server, Server]:
             return self._server(control), self._server(name)
 
-        def split() -> UserTotals:
-            return self._serve(Traffic(both(), self.plan, self.settings.own_data), name).totals()
+        def split() -> tuple[UserTotals, NDArray[np.int64]]:
+            traffic = Traffic(both(), self.plan, self.settings.own_data)
+            return self._serve(traffic, name).totals(), traffic.exposures
 
         def switchback() -> dict[str, PairedBlocks]:
             served = self._serve(Traffic(both(), self.schedule), name)
@@ -116,7 +120,7 @@ class Parts:
         return Arm(
             name,
             self._kept(name, "twin", lambda: self._serve(self._server(name), name).totals()),
-            self._kept(name, "split", split),
+            *self._kept(name, "split", split),
             self._kept(name, "switchback", switchback),
             self._kept(name, "interleaving", interleaving),
         )
@@ -166,8 +170,3 @@ class Parts:
             settings.salt, settings.own_data, settings.simulation.world.objective, source_digest(),
         )  # fmt: skip
         return settings.work / "ab" / key / part
-
-
-def visitors(totals: UserTotals) -> np.ndarray:
-    """Return the ids of the users who came."""
-    return np.flatnonzero(totals.sums[0, -1] > 0)

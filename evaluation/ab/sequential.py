@@ -12,9 +12,10 @@ mixture N(0, tau^2) over the effect) has the p-value min over looks of 1 / Lambd
 
     Lambda_n = sqrt(s^2 / (s^2 + n tau^2)) exp(n^2 tau^2 mean_n^2 / (2 s^2 (s^2 + n tau^2)))
 
-Both are asymptotic: looks must begin when a normal law describes the mean (`FIRST_LOOK`). The units
-of the stream must be independent and complete when counted: users in the order in which they come,
-each with what is measured over a fixed time, not the same users growing from day to day.
+Both are asymptotic: looks must begin when a normal law describes the mean, after a hundred units
+or so. The units of the stream must be independent and complete when counted: users in the order in
+which they come, each with what is measured over a fixed time, not the same users growing from day
+to day.
 Axis letters: N units, L looks, R runs.
 """
 
@@ -26,9 +27,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-
-FIRST_LOOK = 100
-"""Units before which nobody should look: free, what the normal law of a mean takes."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,12 @@ def stream(values: Array, looks: ArrayLike) -> Stream:
             f"must lie in [2, {values.shape[-1]}]"
         )
     n = at.astype(np.float64)
-    total = np.cumsum(values, axis=-1)[..., at - 1]
-    square = np.cumsum(values**2, axis=-1)[..., at - 1]
-    mean = total / n
-    return Stream(n, mean, np.sqrt(np.maximum(square / n - mean**2, 0.0)))
+    # about the first value, so that squares of large numbers do not swallow their spread
+    first = values[..., :1]
+    total = np.cumsum(values - first, axis=-1)[..., at - 1]
+    square = np.cumsum((values - first) ** 2, axis=-1)[..., at - 1]
+    sd = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
+    return Stream(n, total / n + first, sd)
 
 
 def effect_stream(values: Array, treated: NDArray[np.bool_], share: float) -> Array:
@@ -116,6 +116,8 @@ def confidence_sequence(known: Stream, planned: float, level: float = 0.95) -> t
     spread = known.n * tuned_rho(planned, level) ** 2
     log = np.log(np.sqrt(spread + 1.0) / (1.0 - level))
     half = known.sd * np.sqrt(2.0 * (spread + 1.0) / (known.n * spread) * log)
+    # before anything has varied, nothing is known
+    half = np.where(known.sd > 0.0, half, np.inf)
     return known.mean - half, known.mean + half
 
 

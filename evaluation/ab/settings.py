@@ -88,6 +88,7 @@ def ab_settings(config: DictConfig, swept: bool = False) -> AbSettings:
     if not isinstance(config.own_data, bool):
         raise ConfigError(f"own_data = {config.own_data!r}; allowed: true, false")
     simulation = _simulation(config, swept, Path("outputs/ab"), fewest_days=1)
+    simulation.world.require_days(simulation.days + ab_days)
     settings = AbSettings(
         simulation=simulation,
         ab_days=ab_days,

@@ -10,12 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evaluation.ab import gates
+from evaluation.ab.assignment import Split
 from evaluation.ab.effect import Effect, of_estimate, split_effect, twin_effect
 from evaluation.ab.gates import Gate
 from evaluation.ab.interference import interference
 from evaluation.ab.multiplicity import benjamini_hochberg, holm, joint_differences
 from evaluation.ab.panel import panel_of, sums_of
-from evaluation.ab.parts import METRICS, Arm, Parts, visitors
+from evaluation.ab.parts import METRICS, Arm, Parts
 from evaluation.ab.power import minimum_detectable
 from evaluation.ab.settings import AbSettings
 from evaluation.environment import environment_record
@@ -81,7 +82,7 @@ def compare_designs(settings: AbSettings) -> Designs:
         checks = [
             {"policy": arm.policy, **asdict(gate)}
             for arm in arms
-            for gate in _gates(arm, before, treated, log, settings)
+            for gate in _gates(arm, before, parts.plan, log, settings)
         ]
         done()
     return Designs(settings, environment_record()["command"], effects, pd.DataFrame(checks))
@@ -99,15 +100,19 @@ def _rows(
         panel, users = panel_of(arm.split, metric, before=before)
         own = treated[users]
         truth = twin_effect(arm.twin, control, metric, unit="lift")
-        switched = arm.switchback[metric].estimate("lift")
         found = (
             truth,
             split_effect(panel, own, metric, "lift"),
             split_effect(panel, own, metric, "lift", cuped=True),
-            of_estimate("switchback", metric, "lift", switched, "pair of blocks"),
         )
         for effect in found:
             yield _row(arm.policy, effect, truth.estimate)
+        switched = of_estimate(
+            "switchback", metric, "lift", arm.switchback[metric].estimate("lift"), "pair of blocks"
+        )
+        # a user counts once a block there, so metrics per user ask something else
+        alike = not metric.endswith("_per_user")
+        yield _row(arm.policy, switched, truth.estimate if alike else float("nan"))
         bias = interference(arm.split, arm.twin, control, treated, metric).bias
         yield _row(arm.policy, bias, float("nan"))
     for effect in arm.interleaving:
@@ -158,28 +163,30 @@ def _adjusted(effects: pd.DataFrame, arms: Sequence[Arm], control: UserTotals) -
 def _gates(
     arm: Arm,
     before: UserTotals,
-    treated: NDArray[np.bool_],
+    plan: Split,
     log: Log,
     settings: AbSettings,
 ) -> Iterator[Gate]:
-    """Yield the gates on the split of one policy."""
-    catalogue = log.catalogue()
-    came = visitors(arm.split)
-    counts = np.bincount(treated[came], minlength=2)
-    yield gates.sample_ratio(counts.tolist(), (0.5, 0.5))
-    known = came[came < catalogue.n_users]
+    """Yield the gates on the split of one policy, as it was served."""
+    catalogue, (came, served) = log.catalogue(), arm.exposures.T
+    yield gates.sample_ratio(np.bincount(served, minlength=2).tolist(), (0.5, 0.5))
+    # the plan, by which effects are analysed, counts as one more exposure
+    planned = plan.of_users(came)
+    yield gates.stickiness(np.tile(came, 2), np.concatenate([served, planned]))
+    known = came < catalogue.n_users
     for field in PROFILE:
-        profile = getattr(catalogue, field)[known]
+        profile = getattr(catalogue, field)[came[known]]
         there = profile >= 0  # who joined after the log has no profile in it
-        yield gates.balance(
-            treated[known][there].astype(np.int8), profile[there], field.removeprefix("user_")
-        )
+        yield gates.balance(served[known][there], profile[there], field.removeprefix("user_"))
     panel, users = panel_of(arm.split, HEADLINE, before=before)
     assert panel.before_numerator is not None
     assert panel.before_denominator is not None
-    start_s = settings.simulation.days * DAY_S
+    shown, bought = log.impressions(), log.purchases()
+    last_s = max(shown.time_s.max(initial=0.0), bought.known_s.max(initial=0.0))
+    treated = plan.of_users(users) == 1
     yield gates.before(
-        treated[users], panel.before_numerator, panel.before_denominator, log.as_of_s, start_s
-    )
+        treated, panel.before_numerator, panel.before_denominator, last_s,
+        settings.simulation.days * DAY_S,
+    )  # fmt: skip
     for cuped in (False, True):
         yield gates.a_a(gates.split_analysis(panel, cuped), len(panel), seed=settings.salt)

@@ -62,10 +62,16 @@ class PairedBlocks:
         return within(one, other, unit)
 
     def randomisation_p(self, runs: int = 4000, unit: Unit = "difference", seed: int = 0) -> float:
-        """Return the p-value of no effect by flipping coins, at least 1 / (runs + 1)."""
-        own = np.abs(within(self.treated, self.control, unit).statistic)
+        """Return the p-value of no effect by flipping coins, at least 1 / (runs + 1).
+
+        NaN where nothing can be tested: without pairs, events or spread.
+        """
+        own = float(np.abs(within(self.treated, self.control, unit).statistic))
+        if np.isnan(own):
+            return own
         others = np.abs(self.flipped(runs, unit, seed).statistic)
-        return float((1 + (others >= own).sum()) / (1 + runs))
+        as_far = (others >= own) | np.isnan(others)
+        return float((1 + as_far.sum()) / (1 + runs))
 
 
 def paired_blocks(

@@ -47,6 +47,12 @@ class Traffic:
         self.servers = tuple(servers)
         self.plan = plan
         self.own_data = own_data
+        self._met: list[NDArray[np.int64]] = []
+
+    @property
+    def exposures(self) -> NDArray[np.int64]:
+        """Pairs (user, arm that served a request of theirs), each once, [N, 2]."""
+        return np.unique(np.concatenate([np.zeros((0, 2), np.int64), *self._met]), axis=0)
 
     @property
     def needs_truth(self) -> bool:
@@ -73,6 +79,8 @@ class Traffic:
             known = own_truth(truth, own, rows) if server.needs_truth and truth else None
             part = server.rank(own, slate_size, uniforms[rows], known)
             slate.column[rows], slate.propensity[rows] = part.column, part.propensity
+            users = np.unique(own.user_id).astype(np.int64)
+            self._met.append(np.column_stack([users, np.full(len(users), arm)]))
         return slate
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:

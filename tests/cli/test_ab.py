@@ -37,7 +37,8 @@ def test_every_design_stands_beside_the_truth(run, tmp_path, cache) -> None:
     assert detectable["twins"] < detectable["split"]  # pairing
     checks = pd.read_parquet(tmp_path / "found" / GATES)
     assert checks["passes"].all()
-    assert len(checks) == 8
+    assert len(checks) == 9
+    assert {"sample ratio", "stickiness", "before"} <= set(checks["name"])
     assert "| recency | page_ctr | split |" in (tmp_path / "found" / README).read_text()
 
 

@@ -14,7 +14,7 @@ from evaluation.ab.interference import interference
 from evaluation.ab.interleaving import NOBODY, TeamDraft, draft, preference, sign_test
 from evaluation.ab.panel import panel_of
 from evaluation.ab.served import Served, serve
-from evaluation.ab.switchback import paired_blocks, switchback_effect
+from evaluation.ab.switchback import PairedBlocks, paired_blocks, switchback_effect
 from evaluation.ab.traffic import Traffic
 from evaluation.intervals import difference
 from evaluation.online import METRICS, UserTotals
@@ -237,6 +237,15 @@ def test_a_switchback_adds_up_by_block() -> None:
     assert 0.0 < effect.low < effect.estimate
     assert blocks.events > 10
     assert 0.0 < blocks.randomisation_p(400) <= 1.0
+
+
+def test_the_randomisation_p_is_that_of_all_coins() -> None:
+    """Four pairs whose treated blocks are all better: two of sixteen draws are as far."""
+    ones, high, low = np.ones(4), np.array([3.0, 4.0, 5.0, 7.0]), np.array([1.0, 1.5, 0.5, 1.0])
+    pairs = PairedBlocks((high, ones), (low, ones), 100)
+    assert pairs.randomisation_p(20_000) == pytest.approx(2 / 16, abs=0.01)
+    nothing = PairedBlocks((np.zeros(4), ones), (np.zeros(4), ones), 0)
+    assert np.isnan(nothing.randomisation_p(100))
 
 
 # --- interleaving

@@ -51,6 +51,36 @@ def test_a_sound_split_is_green() -> None:
     assert known.passes
 
 
+def test_what_was_not_tested_is_red(logged) -> None:
+    nobody, one = np.zeros(0, np.int64), np.zeros(USERS, np.int8)
+    assert not gates.stickiness(nobody, nobody).passes
+    assert not gates.balance(one, np.arange(USERS) % 3, "age").passes
+    values = np.ones(USERS)
+    assert not gates.before(one == 1, values, values, 5.0, 9.0).passes
+    label, truth, user_id = logged
+    true = truth.p_engage.astype(float)
+    assert not gates.leak(label, np.full(len(label), np.nan), true, user_id).passes
+    assert not gates.leak(label[:0], true[:0], true[:0], user_id[:0]).passes
+
+
+def test_a_router_that_does_not_keep_to_the_plan_is_seen() -> None:
+    """Exposures are what was served, not what was planned."""
+    plan = Split(salt=3)
+
+    class Broken(Traffic):
+        def rank(self, requests, slate_size, uniforms, truth):
+            self.plan = Split(salt=int(requests.time_s[0]) % 7)  # another hash at every step
+            return super().rank(requests, slate_size, uniforms, truth)
+
+    for kind, sound in ((Traffic, True), (Broken, False)):
+        traffic = kind([server("random"), server("random")], plan)
+        serve(traffic, World(config(), 5), 1)
+        users, served = traffic.exposures.T
+        planned = plan.of_users(users)
+        gate = gates.stickiness(np.tile(users, 2), np.concatenate([served, planned]))
+        assert gate.passes == sound
+
+
 def test_a_lost_share_turns_the_sample_ratio_red() -> None:
     arm = Split(salt=9).of_users(np.arange(USERS))
     lost = np.random.default_rng(1).random(USERS) < 0.15 * (arm == 1)  # crashes of the treated

@@ -154,6 +154,16 @@ def test_max_t_without_an_error_is_nan() -> None:
     assert np.isnan(Joint(np.ones(1), np.ones((5, 1))).max_t()).all()
 
 
+def test_a_sequence_knows_nothing_before_something_has_varied() -> None:
+    values = np.concatenate([np.zeros(400), np.tile([0.0, 1.0], 50)])
+    low, high = confidence_sequence(stream(values, np.array([100, 200, 450])), 500)
+    assert np.isinf(low[:2]).all()
+    assert np.isinf(high[:2]).all()
+    assert np.isfinite([low[2], high[2]]).all()
+    far = stream(1e8 + np.random.default_rng(0).normal(size=500), np.array([500]))
+    assert 0.9 < float(far.sd[0]) < 1.1
+
+
 def test_confidence_sequence_done_by_hand() -> None:
     known = stream(np.array([1.0, 3.0, 2.0, 2.0]), [2, 4])
     np.testing.assert_allclose(known.mean, [2.0, 2.0])
