@@ -134,7 +134,7 @@ def before(
     if late_h > 0.0:
         return Gate("before", False, p, f"the covariate knows {late_h:.1f} hours of the experiment")
     if np.isnan(p):
-        return _untested("before", "an arm without events before the start")
+        return _untested("before", "an arm without events or without spread before the start")
     return Gate("before", p >= RED, p, f"arms before the start: p = {p:.2g}")
 
 
@@ -218,8 +218,8 @@ def leak(
         true: true probability, from the simulator [N].
         user_id: [N].
     """
-    if not np.isfinite(predicted).all():
-        return Gate("leak", False, np.nan, "predictions that are not finite")
+    if not all(((p >= 0.0) & (p <= 1.0)).all() for p in (predicted, true)):
+        return Gate("leak", False, np.nan, "predictions or truth that are no probabilities")
     gap = _log_loss(label, predicted) - _log_loss(label, true)
     users, of = np.unique(user_id, return_inverse=True)
     estimate = clustered_mean(gap, of, len(users), "plain")
@@ -227,7 +227,8 @@ def leak(
     if len(users) < 2:
         return _untested("leak", f"{len(users)} users")
     # without spread the predictions are the truth itself
-    p = float(stdtr(len(users) - 1, estimate.value / error)) if error > 0.0 else 1.0
+    exact = float(estimate.value >= 0.0)
+    p = float(stdtr(len(users) - 1, estimate.value / error)) if error > 0.0 else exact
     return Gate(
         "leak", p >= RED, p, f"log-loss {estimate.value:+.4f} against the truth, p = {p:.2g}"
     )
