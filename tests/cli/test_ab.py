@@ -32,6 +32,9 @@ def test_every_design_stands_beside_the_truth(run, tmp_path, cache) -> None:
     assert np.isfinite(effects.loc[effects["metric"] == "page_ctr", "low"]).all()
     known = effects["p_holm"].notna()
     assert (effects.loc[known, "p_holm"] >= effects.loc[known, "p_value"]).all()
+    switched = effects[effects["design"] == "switchback"].set_index("metric")["truth"]
+    assert np.isnan(switched["value_per_user"])  # per user and block: another question
+    assert np.isfinite(switched["page_ctr"])
     detectable = effects[effects["metric"] == "page_ctr"].set_index("design")["detectable"]
     assert (detectable > 0.0).all()
     assert detectable["twins"] < detectable["split"]  # pairing

@@ -79,6 +79,10 @@ BAD = [
     (["study", "out="], "out = ''; allowed: a path to a folder"),
     (["simulate", "policy=random"], "policy is unknown; allowed: "),
     (
+        ["ab", "policy=popularity", "days=60", "ab_days=40"],
+        "PopulationConfig.id_days = 90; allowed: at least 100",
+    ),
+    (
         ["simulate", "world=tiny", "days=300"],
         "PopulationConfig.id_days = 90; allowed: at least 300",
     ),
