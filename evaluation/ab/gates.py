@@ -7,7 +7,8 @@
                    nothing of the covariate became known after the start
     A/A            the analysis, on assignments drawn again over the same data, rejects as often as
                    it says: too often where errors are clustered wrongly
-    leak           no prediction beats the true probability: one that does has seen the label
+    leak           no prediction beats the true probability: one that does has seen the label (for
+                   policies that predict; `swipelab ab` serves any policy and does not run it)
 
 Gates on chance are red below RED, which a sound experiment meets once in a thousand times
 (Fabijan et al., "Diagnosing sample ratio mismatch in online controlled experiments", KDD 2019).
