@@ -143,7 +143,7 @@ def test_killed_parent_leaves_no_workers(tmp_path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_of_a_pool_outlives_its_run(tmp_path, number) -> None:
     """Neither Ctrl-C in a terminal nor a kill of the parent leaves workers behind."""
-    small = ("world=tiny", "days=300", "executor=pool", "workers=2", f"out={tmp_path}/log")
+    small = ("world=tiny", "days=90", "executor=pool", "workers=2", f"out={tmp_path}/log")
     with subprocess.Popen(
         [sys.executable, "-m", "evaluation", "simulate", *small],
         cwd=ROOT,
