@@ -75,21 +75,19 @@ def compare_designs(settings: AbSettings) -> Designs:
         control = parts.control()
         arms = [parts.arm(name) for name in settings.treated]
         done = progress.step("inference")
-        before = _before(log, simulation.world.objective, control.users)
+        shown, bought = log.impressions(), log.purchases()
+        before = user_totals(shown, bought, simulation.world.objective, control.users)
+        last_s = max(shown.time_s.max(initial=0.0), bought.known_s.max(initial=0.0))
         treated = parts.plan.of_users(np.arange(control.users)) == 1
         rows = [row for arm in arms for row in _rows(arm, control, before, treated)]
         effects = _adjusted(pd.DataFrame(rows), arms, control)
         checks = [
             {"policy": arm.policy, **asdict(gate)}
             for arm in arms
-            for gate in _gates(arm, before, parts.plan, log, settings)
+            for gate in _gates(arm, before, last_s, parts.plan, log, settings)
         ]
         done()
     return Designs(settings, environment_record()["command"], effects, pd.DataFrame(checks))
-
-
-def _before(log: Log, objective: object, n_users: int) -> UserTotals:
-    return user_totals(log.impressions(), log.purchases(), objective, n_users)  # type: ignore[arg-type]
 
 
 def _rows(
@@ -163,11 +161,21 @@ def _adjusted(effects: pd.DataFrame, arms: Sequence[Arm], control: UserTotals) -
 def _gates(
     arm: Arm,
     before: UserTotals,
+    last_s: float,
     plan: Split,
     log: Log,
     settings: AbSettings,
 ) -> Iterator[Gate]:
-    """Yield the gates on the split of one policy, as it was served."""
+    """Yield the gates on the split of one policy, as it was served.
+
+    Args:
+        arm: what the designs did with the policy.
+        before: the covariate.
+        last_s: moment of the latest event in it, seconds.
+        plan: of the split.
+        log: on which the policies trained.
+        settings: of the comparison.
+    """
     catalogue, (came, served) = log.catalogue(), arm.exposures.T
     yield gates.sample_ratio(np.bincount(served, minlength=2).tolist(), (0.5, 0.5))
     # the plan, by which effects are analysed, counts as one more exposure
@@ -181,8 +189,6 @@ def _gates(
     panel, users = panel_of(arm.split, HEADLINE, before=before)
     assert panel.before_numerator is not None
     assert panel.before_denominator is not None
-    shown, bought = log.impressions(), log.purchases()
-    last_s = max(shown.time_s.max(initial=0.0), bought.known_s.max(initial=0.0))
     treated = plan.of_users(users) == 1
     yield gates.before(
         treated, panel.before_numerator, panel.before_denominator, last_s,
