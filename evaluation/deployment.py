@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evaluation.online import UserTotals, user_totals
+from evaluation.true_value import TrueValue, Worth
 from policies.contract import Policy, Privileged
 from policies.rank import Exploration, Server
 from sim.schema import Impressions, Purchases
@@ -21,6 +22,8 @@ class Deployment:
     """Outcomes seen before the end of the deployment."""
     ultimate: UserTotals
     """The same with every purchase that ever comes of it."""
+    expected: TrueValue
+    """Expected objective per user, luck in outcomes integrated out."""
     impressions: int
 
 
@@ -46,14 +49,18 @@ def deploy(
         records.append(record)
         if on_day is not None:
             on_day(len(records))
+    n_users = records[-1].catalogue.n_users
+    objective = world.config.objective
+    worth = Worth(n_users, objective)
+    for record in records:
+        worth.add(record.impressions, record.truth)
     shown = Impressions.concat([r.impressions for r in records])
     bought, ever = (
         Purchases.concat([getattr(r, name) for r in records]) for name in ("purchases", "ultimate")
     )
-    n_users = records[-1].catalogue.n_users
-    objective = world.config.objective
     return Deployment(
         observed=user_totals(shown, bought, objective, n_users),
         ultimate=user_totals(shown, ever, objective, n_users),
+        expected=worth.value(),
         impressions=len(shown),
     )

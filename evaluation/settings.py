@@ -48,6 +48,8 @@ class LoggingSettings:
     """Its config node, for `sim.config.build`."""
     exploration: Exploration
     """How its ranking is randomised, so that every propensity is positive."""
+    randomised_days: int = 0
+    """Last days of the log on which every slate is uniform."""
 
 
 @dataclass(frozen=True)

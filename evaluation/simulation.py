@@ -13,12 +13,14 @@ from typing import Any
 from evaluation.blame import blaming
 from evaluation.environment import plug_in_digest, source_digest
 from evaluation.progress import StudyProgress
+from evaluation.randomised import Randomised
 from evaluation.settings import LoggingSettings, SimulationSettings
 from evaluation.study_folder import CONFIG
 from policies.contract import FitContext
 from policies.rank import Server
 from sim.config import build
 from sim.log import Log, LogError, read_manifest
+from sim.ranker import Ranker
 from sim.schema import DAY_S
 from sim.simulate import simulate
 
@@ -53,13 +55,17 @@ def write_log(settings: SimulationSettings, folder: Path, progress: StudyProgres
     """
     logging = settings.logging
     policy = build(logging.policy, "logging.arguments")
+    server = Server(policy, logging.exploration)
+    ranker: Ranker = server
+    if logging.randomised_days:
+        ranker = Randomised(server, (settings.days - logging.randomised_days) * DAY_S)
     watch = progress.simulation(settings.days)
     with blaming(logging.name, "writing the log", policy):
         policy.fit(Log.nothing(settings.world.tick_s, DAY_S), FitContext())
         log = simulate(
             settings.world,
             settings.seed,
-            Server(policy, logging.exploration),
+            ranker,
             settings.days,
             folder,
             ranker_name=_logging_key(logging),
@@ -84,7 +90,7 @@ def advice(folder: Path) -> Iterator[None]:
 
 def _logging_key(logging: LoggingSettings) -> str:
     """Say which logging policy this is, its source included: part of the log's identity."""
-    return repr((logging.policy, logging.exploration, code_digest(logging.policy), source_digest()))
+    return repr((logging, code_digest(logging.policy), source_digest()))
 
 
 def code_digest(node: Mapping[str, Any]) -> str:
@@ -114,7 +120,7 @@ def log_key(settings: SimulationSettings) -> str:
     """Return the name of a log in a cache: equal where nothing that decides its bytes differs."""
     code = code_digest(settings.logging.policy)
     unread = UNREAD if code.startswith(UNREAD) else ""
-    logging = (settings.logging.policy, settings.logging.exploration, code)
+    logging = (settings.logging, code)
     key = digest(settings.world, settings.seed, settings.days, logging, source_digest())
     return f"{unread}{key}"
 

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import multiprocessing
-import os
-import shutil
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
 from evaluation import offline, online, survival
-from evaluation.blame import TrialError
+from evaluation.contest import Contest, hold_contest
 from evaluation.environment import environment_record
 from evaluation.episodes import conversion_truth, episodes
 from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
 from evaluation.predictions import reference_rows
-from evaluation.progress import POLL_S, StudyProgress, TrialWatch
+from evaluation.progress import StudyProgress
 from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, require_own
 from evaluation.publishing import TIMINGS as TIMINGS
 from evaluation.ranking.corrections import Correction
 from evaluation.results import Kind, Results, Subject
 from evaluation.settings import StudySettings
-from evaluation.simulation import (
-    UNREAD,
-    advice,
-    code_digest,
-    digest,
-    drop_broken,
-    log_key,
-    write_log,
-)
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
-from evaluation.trial import Trial, TrialPlan, finished, limit_threads, run_trial
 from policies.contract import is_privileged
 from sim.config import build
 from sim.log import Log
-from sim.processes import end_with_parent, interrupts_held
+from sim.processes import interrupts_held
 from sim.schema import DAY_S, SWIPE
 from sim.truth_log import logged_truth
 
@@ -58,36 +43,32 @@ def run_study(settings: StudySettings) -> Path:
     """
     began = time.perf_counter()
     progress = StudyProgress()
-    log_folder = settings.work / "logs" / log_key(settings.simulation)
-    with progress.shown(), advice(log_folder):
-        drop_broken(log_folder, progress)
-        log = write_log(settings.simulation, log_folder, progress)
-        simulated_s = time.perf_counter() - began
-        plans = [_plan(settings, name, log_folder) for name in settings.policies]
-        trials = _run_trials(plans, settings.workers, progress)
+    protocol = _protocol(settings)
+    with progress.shown():
+        contest = hold_contest(settings, protocol, progress)
         done = progress.step("survival analysis")
-        results, found = _table(settings, plans[0].protocol, trials, log)
+        results, found = _table(settings, protocol, contest)
         done()
     require_own(settings.out, settings.config_yaml, settings.overwrite)  # it may have changed
     draft = new_draft(settings.out)
     (draft / CONFIG).write_text(settings.config_yaml)
     _write_json(draft / ENVIRONMENT, environment_record())
     _write_json(draft / NOTES, {"survival": found.warnings})
-    _write_json(draft / WORLD, _world_facts(settings, log))
+    _write_json(draft / WORLD, _world_facts(settings, contest.log))
     _write_json(draft / POLICIES, _policy_facts(settings))
-    timings = {t.policy: [round(s, 2) for s in (t.fit_s, t.judge_s, t.deploy_s)] for t in trials}
+    timings = {
+        t.policy: [round(s, 2) for s in (t.fit_s, t.judge_s, t.deploy_s)] for t in contest.trials
+    }
     whole_s = time.perf_counter() - began
     _write_json(
         draft / TIMINGS,
-        {"simulate_s": simulated_s, "study_s": whole_s, "fit_judge_deploy_s": timings},
+        {"simulate_s": contest.simulate_s, "study_s": whole_s, "fit_judge_deploy_s": timings},
     )
     survival.curve_frame(found.curves).to_parquet(draft / CURVES, index=False)
     results.write(hidden_table(draft))
     with interrupts_held():
         publish(draft, settings.out)
-    for folder in (log_folder, *(plan.folder for plan in plans)):
-        if UNREAD in folder.name:
-            shutil.rmtree(folder, ignore_errors=True)
+    contest.forget_unread()
     return settings.out
 
 
@@ -95,86 +76,15 @@ CORRECTIONS = (Correction("cls"), Correction("bv", 0.1))
 """Corrections of sampled metrics on the page; 0.1 is what their source favours (KDD 2020)."""
 
 
-def _plan(settings: StudySettings, name: str, log_folder: Path) -> TrialPlan:
+def _protocol(settings: StudySettings) -> OfflineProtocol:
     metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in settings.ks]
-    protocol = OfflineProtocol(
-        (*metrics, "mrr", "query_auc", "ap"), (settings.sampled_m,), CORRECTIONS
-    )
-    node = settings.policies[name]
-    code = code_digest(node)
-    unread = UNREAD if code.startswith(UNREAD) else ""
-    key = digest(
-        log_key(settings.simulation), name, repr(node), code, settings.deploy_days, repr(protocol)
-    )
-    return TrialPlan(
-        policy=name,
-        node=node,
-        world=settings.world,
-        seed=settings.seed,
-        days=settings.days,
-        deploy_days=settings.deploy_days,
-        log=log_folder,
-        folder=settings.work / "trials" / f"{name}-{unread}{key}",
-        protocol=protocol,
-    )
-
-
-def _run_trials(plans: list[TrialPlan], workers: int, progress: StudyProgress) -> list[Trial]:
-    """Run the trials, `workers` at a time, and show what each is doing."""
-    watch = progress.trials(plans)
-    if workers == 1:
-        with watch.polling():
-            return [run_trial(plan) for plan in plans]
-    missing = [plan for plan in plans if finished(plan.folder) is None]
-    if missing:
-        _in_processes(missing, workers, watch)
-    watch.look()
-    return [run_trial(plan) for plan in plans]
-
-
-def _in_processes(plans: list[TrialPlan], workers: int, watch: TrialWatch) -> None:
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(plans)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    try:
-        with interrupts_held():  # the pool starts its processes here
-            waiting = {pool.submit(_run_quietly, plan) for plan in plans}
-        while waiting:
-            done, waiting = concurrent.futures.wait(
-                waiting, POLL_S, concurrent.futures.FIRST_COMPLETED
-            )
-            watch.look()
-            for future in done:
-                future.result()
-    except BrokenProcessPool as error:
-        raise TrialError(
-            "a worker process ended without a word, perhaps for lack of memory; finished policies "
-            f"are kept; allowed: fewer workers than {workers}, or a smaller world"
-        ) from error
-    except BaseException:
-        with interrupts_held():  # a second Ctrl-C must not leave processes behind
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _run_quietly(plan: TrialPlan) -> None:
-    run_trial(plan)  # the result is read from its file: no large object crosses the pipe
-
-
-def _start_worker() -> None:
-    end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    limit_threads()
+    return OfflineProtocol((*metrics, "mrr", "query_auc", "ap"), (settings.sampled_m,), CORRECTIONS)
 
 
 def _table(
-    settings: StudySettings, protocol: OfflineProtocol, trials: list[Trial], log: Log
+    settings: StudySettings, protocol: OfflineProtocol, contest: Contest
 ) -> tuple[Results, survival.Survival]:
+    log, trials = contest.log, contest.trials
     by_name = {trial.policy: trial for trial in trials}
     control = by_name[settings.control]
     results = Results()

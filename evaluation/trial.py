@@ -6,6 +6,7 @@ interrupted study repeats none that is finished.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import pickle
@@ -18,7 +19,7 @@ from evaluation.blame import TrialError, blaming
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
 from evaluation.offline import Judgement, OfflineProtocol, judge
-from policies.contract import FitContext, is_privileged
+from policies.contract import FitContext, Policy, Privileged, is_privileged
 from policies.trespass import watched
 from sim.config import WorldConfig, build
 from sim.log import Log
@@ -50,6 +51,8 @@ class TrialPlan:
     folder: Path
     """Where the trial keeps checkpoints and its result."""
     protocol: OfflineProtocol
+    randomised: Path | None = None
+    """Log of the same days of which the last one is uniform; the policy is judged on it too."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Trial:
 
     policy: str
     judgement: Judgement | None
+    randomised: Judgement | None
+    """On the last day of the randomised log; None where the plan has none."""
     deployment: Deployment
     fit_s: float
     judge_s: float
@@ -97,20 +102,10 @@ def run_trial(plan: TrialPlan) -> Trial:
     clock.append(time.perf_counter())
 
     note_stage(plan.folder, JUDGING)
-    truth_for = None
-    if is_privileged(policy):
-        last_day = State.load(plan.log / state_path(plan.days - 1))
-        truth_for = Hindsight(world, last_day, log).open().truth_for
-    held_out = log.between(held_out_s, log.end_s)
-    with blaming(plan.policy, "predicting", policy):
-        judgement = judge(
-            policy,
-            held_out,
-            plan.protocol,
-            fitted_until_s=held_out_s,
-            truth_for=truth_for,
-            truth=logged_truth(held_out),
-        )
+    randomised = None
+    if plan.randomised is not None:  # first, by a copy: the policy itself is to follow its own log
+        randomised = _judge(plan, copy.deepcopy(policy), world, plan.randomised)
+    judgement = _judge(plan, policy, world, plan.log)
     clock.append(time.perf_counter())
 
     note_stage(plan.folder, DEPLOYING)
@@ -126,7 +121,7 @@ def run_trial(plan: TrialPlan) -> Trial:
     clock.append(time.perf_counter())
 
     spans = [b - a for a, b in itertools.pairwise(clock)]
-    trial = Trial(plan.policy, judgement, deployment, *spans)
+    trial = Trial(plan.policy, judgement, randomised, deployment, *spans)
     draft = plan.folder / f"{RESULT}.draft"
     with draft.open("wb") as file:
         pickle.dump(trial, file)
@@ -135,6 +130,28 @@ def run_trial(plan: TrialPlan) -> Trial:
     draft.replace(plan.folder / RESULT)
     note_stage(plan.folder, DONE)
     return trial
+
+
+def _judge(
+    plan: TrialPlan, policy: Policy | Privileged, world: World, folder: Path
+) -> Judgement | None:
+    """Judge a fitted policy on the last day of a log; the policy follows it."""
+    log = Log.open(folder)
+    held_out_s = (plan.days - 1) * DAY_S
+    truth_for = None
+    if is_privileged(policy):
+        last_day = State.load(folder / state_path(plan.days - 1))
+        truth_for = Hindsight(world, last_day, log).open().truth_for
+    held_out = log.between(held_out_s, log.end_s)
+    with blaming(plan.policy, "predicting", policy):
+        return judge(
+            policy,
+            held_out,
+            plan.protocol,
+            fitted_until_s=held_out_s,
+            truth_for=truth_for,
+            truth=logged_truth(held_out),
+        )
 
 
 def finished(folder: Path) -> Trial | None:

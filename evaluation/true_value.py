@@ -16,7 +16,7 @@ from evaluation.intervals import Estimate, ratio
 from policies.contract import Policy, Privileged
 from policies.rank import Exploration, Server
 from sim.config import Objective
-from sim.schema import TARGETS
+from sim.schema import TARGETS, Impressions
 from sim.truth import TruthRows
 from sim.world import World
 
@@ -55,16 +55,39 @@ def true_value(
     twin = world.fork()
     server = Server(policy, exploration or Exploration(kind="greedy"))
     n_users = twin.population.n_users
-    worth, came, impressions = np.zeros(n_users), np.zeros(n_users, np.bool_), 0
+    worth = Worth(n_users, world.config.objective)
     for done, record in enumerate(twin.run(server, days), start=1):
-        expected = expected_worth(record.truth, world.config.objective)
-        user_id = record.impressions.user_id
-        worth += np.bincount(user_id, weights=expected, minlength=n_users)
-        came[user_id] = True
-        impressions += len(user_id)
+        worth.add(record.impressions, record.truth)
         if on_day is not None:
             on_day(done)
-    return TrueValue(ratio(worth, came.astype(np.float64), scale="positive"), impressions)
+    return worth.value()
+
+
+class Worth:
+    """Adds up what days of a deployment are expected to bring.
+
+    Args:
+        n_users: number of users U; ids are below it.
+        objective: worth of the targets.
+    """
+
+    def __init__(self, n_users: int, objective: Objective) -> None:
+        """Begin with nothing."""
+        self._objective = objective
+        self._worth = np.zeros(n_users)
+        self._came = np.zeros(n_users)
+        self._impressions = 0
+
+    def add(self, impressions: Impressions, truth: TruthRows) -> None:
+        """Add impressions [N] with their true side."""
+        expected = expected_worth(truth, self._objective)
+        self._worth += np.bincount(impressions.user_id, expected, len(self._worth))
+        self._came[impressions.user_id] = 1.0
+        self._impressions += len(impressions)
+
+    def value(self) -> TrueValue:
+        """Return the sum per user who came."""
+        return TrueValue(ratio(self._worth, self._came, scale="positive"), self._impressions)
 
 
 def expected_worth(truth: TruthRows, objective: Objective) -> np.ndarray:
