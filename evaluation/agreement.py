@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,9 +62,7 @@ def agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> tupl
     Returns:
         NaN for both where one of them is the same for all policies.
     """
-    from scipy.stats import kendalltau  # a second of imports that only reports need
-
-    result = kendalltau(first, second)
+    result = _kendall(first, second)
     tau, n = float(result.statistic), len(first)
     if np.isnan(tau) or n > EXACT:
         return tau, float(result.pvalue)
@@ -73,6 +72,17 @@ def agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> tupl
     # tau-b of every order has the same denominator, so that the sums of signs can be compared
     score = np.sign(second[orders[:, i]] - second[orders[:, j]]) @ gap
     return tau, float(np.mean(np.abs(score) >= abs(score[0])))
+
+
+def tau_b(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Return Kendall's tau-b alone; NaN where one of them is the same for all policies."""
+    return float(_kendall(first, second).statistic)
+
+
+def _kendall(first: NDArray[np.floating], second: NDArray[np.floating]) -> Any:
+    from scipy.stats import kendalltau  # a second of imports that only reports need
+
+    return kendalltau(first, second)
 
 
 def sampled_pairs(metrics: list[str]) -> list[tuple[str, str]]:

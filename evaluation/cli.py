@@ -15,6 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.complaints import (
+    comes_of_interruption,
+    complain,
+    debugging,
+    report_error,
+)
+from evaluation.jobs import ab_job, fidelity_job, simulate_job, study_job
 from evaluation.usage import (
     BENCH_HELP,
     CHECK_HELP,
@@ -47,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if _comes_of_interruption(error):
+        if comes_of_interruption(error):
             return _report_interruption(given)
-        if _debugging():
+        if debugging():
             raise
-        return _report_error(error)
+        return report_error(error)
     finally:
         if arguments is None:  # all is said: Ctrl-C while the interpreter winds up changes nothing
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -60,15 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report_interruption(given: list[str]) -> int:
     keeps_parts = given[:1] in (["study"], ["simulate"], ["fidelity"], ["ab"])
     does = "goes on from here" if keeps_parts else "starts over"
-    _complain(f"interrupted; the same command {does}")
+    complain(f"interrupted; the same command {does}")
     return 130
-
-
-def _comes_of_interruption(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error: libraries turn it into errors of their own."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _dispatch(given: list[str]) -> int:
@@ -77,7 +77,7 @@ def _dispatch(given: list[str]) -> int:
         return 0
     verb, rest = given[0], given[1:]
     if verb not in VERBS:
-        _complain(f"error: verb {verb!r} is unknown; allowed: {', '.join(VERBS)}")
+        complain(f"error: verb {verb!r} is unknown; allowed: {', '.join(VERBS)}")
         return 2
     run, text = VERBS[verb]
     if text and any(flag in rest for flag in ("-h", "--help")):
@@ -86,7 +86,7 @@ def _dispatch(given: list[str]) -> int:
     from evaluation.shadowing import shadowed
 
     for line in shadowed():
-        _complain(f"error: {line}")
+        complain(f"error: {line}")
         return 2
     here = str(Path.cwd())
     if here not in sys.path:  # last, so that a folder here named like one of ours hides nothing
@@ -143,7 +143,12 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
         checked = getattr(importlib.import_module(home), f"{verb}_settings")
         overrides = with_policies(flags.overrides, flags.multirun)
         for config in composed(verb, overrides, flags.multirun, flags.config_dir):
-            checked(config, swept=flags.multirun)
+            if verb == "study" and config.get("reliability") is not None:
+                from evaluation.reliability.settings import reliability_settings
+
+                reliability_settings(config, overrides, flags.config_dir, flags.multirun)
+            else:
+                checked(config, swept=flags.multirun)
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [f"swipelab {verb}", *rest]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors to us instead of printing tracebacks
@@ -155,77 +160,6 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
         if before[1] is not None:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
     return 0
-
-
-def study_job(config: DictConfig) -> None:
-    """Run one study; Hydra calls it once, or once per job of a sweep."""
-    with _ErrorsInOneLine():
-        from rich.console import Console
-
-        from evaluation.leaderboard import collect, show
-        from evaluation.report import render
-        from evaluation.settings import study_settings
-        from evaluation.study import run_study
-
-        settings = study_settings(config, swept=_is_swept())
-        run_study(settings)
-        page = render(settings.out)
-        show(collect([settings.out]), Console())
-        sys.stdout.write(f"{page}\n")
-
-
-def simulate_job(config: DictConfig) -> None:
-    """Write one log; Hydra calls it once, or once per job of a sweep."""
-    with _ErrorsInOneLine():
-        from evaluation.settings import simulate_settings
-        from evaluation.simulation import simulate_log
-
-        sys.stdout.write(f"{simulate_log(simulate_settings(config, swept=_is_swept()))}\n")
-
-
-def fidelity_job(config: DictConfig) -> bool:
-    """Compare one world with published figures and return whether all of them hold."""
-    passes = False
-    with _ErrorsInOneLine():
-        from rich.console import Console
-
-        from evaluation.comparison import compare
-        from evaluation.fidelity_page import show, write
-        from evaluation.settings import fidelity_settings
-
-        settings = fidelity_settings(config, swept=_is_swept())
-        comparison = compare(settings)
-        page = write(comparison, settings.simulation.config_yaml, settings.out)
-        show(comparison, Console())
-        sys.stdout.write(f"{page}\n")
-        passes = comparison.passes
-    return passes
-
-
-def ab_job(config: DictConfig) -> bool:
-    """Compare policies by every design and return whether all gates are green."""
-    passes = False
-    with _ErrorsInOneLine():
-        from rich.console import Console
-
-        from evaluation.ab.page import show, write
-        from evaluation.ab.settings import ab_settings
-        from evaluation.ab.study import compare_designs
-
-        settings = ab_settings(config, swept=_is_swept())
-        designs = compare_designs(settings)
-        page = write(designs, settings.out)
-        show(designs, Console())
-        sys.stdout.write(f"{page}\n")
-        passes = designs.passes
-    return passes
-
-
-def _is_swept() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _report(rest: list[str]) -> int:
@@ -275,7 +209,7 @@ def _check(rest: list[str]) -> int:
     try:
         check_policy(policy)
     except CheckError as error:
-        _complain(str(error))
+        complain(str(error))
         return 1
     sys.stdout.write(f"{name} keeps the contract\n")
     return 0
@@ -312,64 +246,6 @@ def _bench(rest: list[str]) -> int:
     sys.stdout.write(f"{bench(rest)}\n")
     return 0
 
-
-class _ErrorsInOneLine:
-    """Ends the process with our line and code, before Hydra adds lines of its own."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Turn an error into a line and SystemExit."""
-        if _comes_of_interruption(error):
-            raise KeyboardInterrupt
-        if isinstance(error, Exception) and not _debugging():
-            raise SystemExit(_report_error(error))
-
-
-def _report_error(error: Exception) -> int:
-    """Write one line on an error and return the exit code."""
-    from evaluation.blame import TrialError
-    from evaluation.overrides import HYDRA_ERRORS, one_line
-    from evaluation.ranking.ranks import MetricError
-    from evaluation.results import ResultsError
-    from evaluation.study_folder import ReportError
-    from policies.rank import PolicyError
-    from sim.config import ConfigError
-    from sim.log import LogError
-
-    expected = (
-        ConfigError,
-        LogError,
-        MetricError,
-        PolicyError,
-        ReportError,
-        ResultsError,
-        TrialError,
-        OSError,
-        *HYDRA_ERRORS,
-    )
-    is_training = any(kind.__name__ == "TrainingError" for kind in type(error).__mro__)
-    line = one_line(error)
-    if isinstance(error, TrialError) and error.ours:
-        _complain(f"error: {line} (not expected; SWIPELAB_DEBUG=1 shows where)")
-        return 1
-    if isinstance(error, expected) or is_training:  # torch is not imported for the sake of one
-        _complain(f"error: {line}")
-        return 2
-    _complain(f"error: {type(error).__name__}: {line} (not expected; SWIPELAB_DEBUG=1 shows where)")
-    return 1
-
-
-def _debugging() -> bool:
-    return os.environ.get("SWIPELAB_DEBUG") == "1" or _ASKED_FOR_TRACEBACKS
-
-
-def _complain(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
-_ASKED_FOR_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 VERBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "study": (_study, ""),

@@ -216,21 +216,38 @@ def classify(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
             where = own & rows
             p, y = predictions.probability[index][where], labels[where]
             user = predictions.user_id[where]
-
-            def measure(name: str) -> Measure:
-                return Measure(f"{name}/{target}", scenario, part, kind)  # noqa: B023
-
-            out[measure("logloss")] = classification.log_loss(p, y, user, n_users)
-            out[measure("pcoc")] = classification.pcoc(p, y, user, n_users)
-            out[measure("ece")] = calibration_error(p, y, user, n_users)
-            if target == "watch":  # a share of the cap, not a class
-                continue
-            out[measure("auc")] = classification.auc(p, y, user, n_users)
-            grouped = classification.gauc(p, y, user, n_users)
-            for name, weight in GAUC_WEIGHTS.items():
-                out[measure(name)] = grouped.estimate(weight)
-            out[measure("gauc_dropped_users")] = grouped.dropped
+            for name, estimate in class_metrics(target, p, y, user, n_users).items():
+                out[Measure(name, scenario, part, kind)] = estimate
     return out
+
+
+def class_metrics(
+    target: str,
+    p: NDArray[np.floating],
+    y: NDArray[np.generic],
+    user_id: NDArray[np.integer],
+    n_users: int,
+) -> dict[str, Estimate]:
+    """Return {name in the results table: estimate} of the predictions of one target.
+
+    Args:
+        target: one of TARGETS.
+        p: [N] predicted probabilities.
+        y: [N] labels.
+        user_id: [N] of each row, below `n_users`.
+        n_users: number of users U.
+    """
+    out = {
+        "logloss": classification.log_loss(p, y, user_id, n_users),
+        "pcoc": classification.pcoc(p, y, user_id, n_users),
+        "ece": calibration_error(p, y, user_id, n_users),
+    }
+    if target != "watch":  # a share of the cap, not a class
+        out["auc"] = classification.auc(p, y, user_id, n_users)
+        grouped = classification.gauc(p, y, user_id, n_users)
+        out |= {name: grouped.estimate(weight) for name, weight in GAUC_WEIGHTS.items()}
+        out["gauc_dropped_users"] = grouped.dropped
+    return {f"{name}/{target}": estimate for name, estimate in out.items()}
 
 
 def against_truth(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:

@@ -50,6 +50,20 @@ def require_own(out: Path, config_yaml: str, overwrite: bool) -> None:
         ConfigError: there are foreign files, or another study that may not be replaced.
     """
     require_only(out, FILES, "study")
+    require_same(out, config_yaml, overwrite)
+
+
+def require_same(out: Path, config_yaml: str, overwrite: bool) -> None:
+    """Raise unless `out` holds nothing, results of the same settings, or what may be replaced.
+
+    Args:
+        out: folder of results; holds none but those of one writer.
+        config_yaml: resolved config of what is to be written.
+        overwrite: whether results of other settings there may be replaced.
+
+    Raises:
+        ConfigError: results of other settings are there.
+    """
     if overwrite or not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir()):
         return
     stored = out / CONFIG

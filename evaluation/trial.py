@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from evaluation.blame import TrialError, blaming
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
@@ -176,7 +178,12 @@ def note_stage(folder: Path, stage: str, share: float = 0.0) -> None:
 
 
 def limit_threads() -> None:
-    """Give torch one thread: trials run side by side, and results must not depend on how many."""
+    """Give torch and BLAS one thread: trials run side by side, and nothing may depend on how many.
+
+    Beside other work the threads of BLAS also wait for each other: its small problems take a
+    hundred times as long then.
+    """
     import torch
 
     torch.set_num_threads(1)
+    threadpool_limits(1)

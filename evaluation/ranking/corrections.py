@@ -22,6 +22,7 @@ letters: R ranks 1..n, M sampled ranks 1..m+1, Q queries.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -200,25 +201,53 @@ def expected_corrected(
     Raises:
         MetricError: `m` is below 1.
     """
+    mean, variance = expected_reports([(correction, metric)], ranks, m, replacement=replacement)
+    return mean[0], variance[0]
+
+
+def expected_reports(
+    reports: Sequence[tuple[Correction, RankMetric]],
+    ranks: Ranks,
+    m: int,
+    *,
+    replacement: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what `expected_corrected` does of several corrected metrics G at once.
+
+    The law of sampled ranks, which costs most, is the same for all of them.
+
+    Args:
+        reports: correction and metric of each.
+        ranks: full ranks [Q].
+        m: negatives.
+        replacement: whether they are drawn with replacement.
+
+    Returns:
+        (E[h_R | r], Var[h_R | r]), float64 [G, Q] each.
+
+    Raises:
+        MetricError: `m` is below 1.
+    """
     check_m(m)
-    mean, square = np.empty(len(ranks)), np.empty(len(ranks))
+    mean, square = np.empty((len(reports), len(ranks))), np.empty((len(reports), len(ranks)))
     for n, rows in by_length(ranks.candidates):
         part = ranks.take(rows)
-        table = _list_table(correction, metric, n, m, replacement)
+        tables = np.stack([_list_table(c, metric, n, m, replacement) for c, metric in reports])
         if n == 1:
-            mean[rows], square[rows] = table[0], table[0] ** 2
+            mean[:, rows], square[:, rows] = tables, tables**2
             continue
         draws = list_draws(n, m, replacement=replacement)
         needed = _needed(part)
         law = rank_law(needed, n, draws, replacement=replacement)
-        for out, gain in ((mean, law @ table), (square, law @ table**2)):
-            whole = np.zeros(n)
-            whole[needed] = gain
-            out[rows] = tie_average(whole, part)
+        for out, gains in ((mean, law @ tables.T), (square, law @ (tables**2).T)):
+            for at in range(len(reports)):
+                whole = np.zeros(n)
+                whole[needed] = gains[:, at]
+                out[at, rows] = tie_average(whole, part)
         if replacement and len(copied := np.flatnonzero(part.equal > 0)):
-            moments = np.stack([table, table**2], axis=1)
-            found = mean_by_share(moments, Shares.of_ranks(part.take(copied)), draws)
-            mean[rows[copied]], square[rows[copied]] = found.T
+            shares = Shares.of_ranks(part.take(copied))
+            moments = mean_by_share(np.concatenate([tables, tables**2]).T, shares, draws).T
+            mean[:, rows[copied]], square[:, rows[copied]] = np.split(moments, 2)
     return mean, np.maximum(square - mean**2, 0.0)
 
 
@@ -249,7 +278,7 @@ def _warn(correction: Correction, metric: RankMetric, n: int, m: int) -> None:
         )
 
 
-@lru_cache(maxsize=1 << 13)
+@lru_cache(maxsize=1 << 15)
 def _uniform_table(
     correction: Correction, metric: RankMetric, n: int, m: int, replacement: bool
 ) -> NDArray[np.float64]:

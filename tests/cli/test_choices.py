@@ -41,9 +41,9 @@ def studies(run, monkeypatch):
         seen: list[StudySettings] = []
 
         def job(config) -> None:
-            from evaluation.cli import _is_swept
+            from evaluation.jobs import is_swept
 
-            seen.append(study_settings(config, swept=_is_swept()))
+            seen.append(study_settings(config, swept=is_swept()))
 
         monkeypatch.setattr("evaluation.cli.study_job", job)
         code, _, complaint = run("study", "world=tiny", *arguments)

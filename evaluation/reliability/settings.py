@@ -1,0 +1,116 @@
+"""Settings of a study of reliability: many worlds, checked field by field before any work starts.
+
+The section `reliability` of a study's config names worlds and seeds; all else that is set, a dial
+of the world included, holds in every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from evaluation import fields
+from evaluation.folders import require_writable
+from evaluation.overrides import composed, with_policies
+from evaluation.publishing import require_only, require_same
+from evaluation.settings import StudySettings, study_settings
+from evaluation.study_folder import CONFIG, ENVIRONMENT
+from sim.config import ConfigError
+
+SECTION = "reliability"
+PAGE, README, SCORES, PAIRS, TABLE = (
+    "index.html",
+    "README.md",
+    "scores.parquet",
+    "pairs.parquet",
+    "reliability.parquet",
+)
+FILES = (PAGE, README, SCORES, PAIRS, TABLE, CONFIG, ENVIRONMENT)
+"""Everything that a study of reliability writes."""
+
+MIN_POLICIES = 3
+"""Fewer have no order."""
+
+_TAKEN = ("world", "seed")
+"""Keys whose place the section takes."""
+
+
+@dataclass(frozen=True)
+class ReliabilitySettings:
+    """What `swipelab study` does where its config has the section `reliability`."""
+
+    name: str
+    question: str
+    cells: tuple[StudySettings, ...]
+    """A study of each world and seed; their `out` is not used."""
+    negatives: tuple[int, ...]
+    """Numbers m of sampled negatives, ascending."""
+    out: Path
+    """Folder of the results; its place can be written."""
+    config_yaml: str
+    """The whole resolved config, to be stored beside the results."""
+
+
+def reliability_settings(
+    config: DictConfig, overrides: Sequence[str], folder: str | None = None, swept: bool = False
+) -> ReliabilitySettings:
+    """Check the composed config of a study of many worlds.
+
+    Args:
+        config: composition of `conf/study.yaml` with the section `reliability`; not altered.
+        overrides: from which it was composed, already through `with_policies`; worlds and seeds
+            are put in their place.
+        folder: further folder of configs (`--config-dir`).
+        swept: whether it is one of a sweep, which is refused.
+
+    Raises:
+        ConfigError: a value is not usable, a policy does not import, a folder cannot be written.
+    """
+    if swept:
+        raise ConfigError("-m with reliability; allowed: reliability.worlds and .seeds, without -m")
+    for text in overrides:
+        key = text.lstrip("+").partition("=")[0]
+        if key in _TAKEN:
+            raise ConfigError(f"{text} with reliability; allowed: {SECTION}.{key}s=[...]")
+    worlds = _worlds(config)
+    seeds = fields.integers(config, f"{SECTION}.seeds", 0, fields.MAX_SEED)
+    negatives = fields.integers(config, f"{SECTION}.negatives", 1, 100_000)
+    cells = []
+    for world in worlds:
+        for seed in seeds:
+            place = with_policies([f"world={world}", f"seed={seed}", "out=null"], swept=False)
+            kept = [text for text in overrides if text.partition("=")[0] != "out"]
+            (cell,) = composed("study", [*kept, *place], False, folder)
+            cells.append(study_settings(cell))
+    if len(cells[0].policies) < MIN_POLICIES:
+        named = ", ".join(cells[0].policies)
+        raise ConfigError(f"policy = [{named}]; allowed: at least {MIN_POLICIES}, to have an order")
+    name = fields.name(config, "name")
+    settings = ReliabilitySettings(
+        name=name,
+        question=str(config.question or "Which offline number picks the better policy?"),
+        cells=tuple(cells),
+        negatives=negatives,
+        out=fields.out(config, Path("outputs") / name, f"{len(cells)}worlds", False),
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+    require_writable(settings.out, "out")
+    require_only(settings.out, FILES, "study of reliability")
+    require_same(settings.out, settings.config_yaml, fields.overwrite(config))
+    return settings
+
+
+def _worlds(config: DictConfig) -> tuple[str, ...]:
+    """Return the worlds' names; whether there are such, their composition finds out."""
+    values = OmegaConf.select(config, f"{SECTION}.worlds")
+    good = isinstance(values, ListConfig) and len(values) > 0
+    names = [str(value) if value is not None else "null" for value in values] if good else []
+    if not good or len(set(names)) < len(names):
+        raise ConfigError(
+            f"{SECTION}.worlds = {values!r}; allowed: a list of presets, each once, "
+            "such as [default, bait]"
+        )
+    return tuple(names)

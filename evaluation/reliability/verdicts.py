@@ -1,0 +1,204 @@
+"""How often a method chooses the better of two policies, and what its mistakes are made of.
+
+A pair counts where the truth is known: its interval excludes 0. A method then chooses by the sign
+of its gap, equal numbers by a coin; a sampled metric by one draw of negatives, normal around its
+expectation. `right` is the chance that the better policy is chosen.
+
+The mistakes of a metric come in three kinds, which add up to all of them:
+
+    proxy      even without exposure bias the metric orders a pair unlike the value does
+    exposure   what the log of the logging policy adds to that
+    sampling   what the sampled negatives add to that
+
+    wrong(sampled, logged) = wrong(full, randomised)
+                             + [wrong(full, logged)    - wrong(full, randomised)]
+                             + [wrong(sampled, logged) - wrong(full, logged)]
+
+An addend below 0 is a kind of error that happens to undo another. Beside that, `false_alarms` is
+how often a method decides (by its own interval) between policies whose truth is not told apart,
+and `misled` how often it decides for the worse one.
+
+Sources: split and quantities after Pereira, Said, Santos, RecSys 2025 (predictive power), with the
+truth of a simulator in the place of a fully observed data set; intervals are over worlds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from evaluation.agreement import MIN_POLICIES, tau_b
+from evaluation.intervals import clustered_mean, mean
+from evaluation.leaderboard import goodness
+from evaluation.ranking.corrections import RAW
+from evaluation.reliability.pairs import CELL, METHOD, TRUTH
+
+GAPS = (0.02, 0.05, 0.15)
+"""Ends of the bands of relative lift in true value between two policies."""
+
+
+def judged(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs whose truth is known, with two columns more.
+
+    Returns:
+        right   chance in [0, 1] that the method chooses the better policy
+        band    of the true lift: 0 for the smallest, len(GAPS) for the largest
+    """
+    known = pairs[(pairs["truth_low"] > 0.0) | (pairs["truth_high"] < 0.0)]
+    toward = known["gap"].to_numpy(np.float64) * np.sign(known["truth"].to_numpy(np.float64))
+    right = _chance(toward, known["draw_error"].to_numpy(np.float64))
+    larger = np.maximum(known["truth"], 1.0 / (1.0 + known["truth"]) - 1.0)
+    band = np.searchsorted(np.array(GAPS), larger.to_numpy(np.float64), side="right")
+    return known.assign(right=right, band=band)
+
+
+def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per method, the most reliable first.
+
+    Args:
+        pairs: columns as in `pairs`.
+        scores: columns as there.
+
+    Returns:
+        The columns of METHOD, and
+        pairs          pairs with a known truth
+        worlds         worlds that they are from
+        right, right_low, right_high   mean chance of choosing the better policy, and its interval
+        tau, tau_low, tau_high         mean over worlds of Kendall's tau-b with the true value
+        regret         mean over worlds of what the policy with the best number lacks in true value
+                       to the best one, share of the latter
+        misled         share of pairs in which the method is sure of the worse policy
+        undecided      share of pairs in which its interval holds 0; NaN where it has none
+        false_alarms   share of the pairs *without* a known truth that it decides
+    """
+    known = judged(pairs)
+    unknown = pairs[~pairs.index.isin(known.index)]
+    alarms = unknown.groupby(list(METHOD))["decided"].mean()
+    orders = _orders(scores).groupby(list(METHOD))
+    rows = []
+    for key, part in known.groupby(list(METHOD), sort=True):
+        world = part.groupby(list(CELL), sort=False).ngroup().to_numpy()
+        share = clustered_mean(part["right"].to_numpy(), world, int(world.max()) + 1).interval()
+        wrong = part["gap"] * np.sign(part["truth"]) < 0.0
+        row = dict(zip(METHOD, key, strict=True))
+        row |= {"pairs": len(part), "worlds": int(world.max()) + 1}
+        row |= {"right": share.estimate, "right_low": share.low, "right_high": share.high}
+        row |= _order_of(orders, key)
+        row |= {
+            "misled": float((part["decided"] & wrong).mean()),
+            "undecided": float((~part["decided"]).mean()),
+            "false_alarms": float(alarms.get(key, np.nan)),
+        }
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.sort_values(
+        ["right", *METHOD], ascending=[False] + [True] * len(METHOD), kind="stable"
+    ).reset_index(drop=True)
+
+
+def errors(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return what the mistakes of each logged ranking metric are made of.
+
+    Returns:
+        Columns metric, slice, m, correction, wrong, proxy, exposure, sampling (shares of pairs,
+        the last three sum to the first), pairs. Metrics without a randomised twin are left out.
+    """
+    known = judged(pairs)
+    pair = [*CELL, "first", "second", "metric", "slice"]
+    full = known[(known["m"] == 0) & (known["correction"] == RAW.name)]
+    by_source = {
+        source: full[full["source"] == source].set_index(pair)["right"]
+        for source in ("randomised", "logged")
+    }
+    logged = (
+        known[known["source"] == "logged"]
+        .join(1.0 - by_source["randomised"].rename("proxy"), on=pair, how="inner")
+        .join(1.0 - by_source["logged"].rename("full"), on=pair, how="inner")
+    )
+    logged = logged.assign(
+        wrong=1.0 - logged["right"],
+        exposure=logged["full"] - logged["proxy"],
+        sampling=1.0 - logged["right"] - logged["full"],
+    )
+    parts = ["wrong", "proxy", "exposure", "sampling"]
+    groups = logged.groupby(["metric", "slice", "m", "correction"], sort=True)
+    return groups[parts].mean().join(groups.size().rename("pairs")).reset_index()
+
+
+def flips(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return how often a sampled metric turns the order of the full one, and is wrong.
+
+    Returns:
+        Columns metric, m, correction, band (-1: all), flipped (chance that one draw prefers the
+        other policy than the full metric does), wrong (than the truth does), pairs.
+    """
+    known = judged(pairs)
+    pair = [*CELL, "first", "second", "metric"]
+    logged = known[(known["source"] == "logged")]
+    full = logged[(logged["m"] == 0) & (logged["slice"] == "all")].set_index(pair)["gap"]
+    sampled = logged[logged["m"] > 0].join(full.rename("full"), on=pair, how="inner")
+    toward = (sampled["gap"] * np.sign(sampled["full"])).to_numpy(np.float64)
+    agreed = _chance(toward, sampled["draw_error"].to_numpy(np.float64))
+    sampled = sampled.assign(flipped=1.0 - agreed, wrong=1.0 - sampled["right"])
+    sampled = sampled[sampled["full"] != 0.0]
+    whole = sampled.assign(band=-1)
+    both = pd.concat([whole, sampled], ignore_index=True)
+    groups = both.groupby(["metric", "m", "correction", "band"], sort=True)
+    return groups[["flipped", "wrong"]].mean().join(groups.size().rename("pairs")).reset_index()
+
+
+def by_band(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return METHOD, band, right, pairs: reliability by the size of the true gap."""
+    groups = judged(pairs).groupby([*METHOD, "band"], sort=True)
+    return groups["right"].agg(["mean", "size"]).set_axis(["right", "pairs"], axis=1).reset_index()
+
+
+def by_world(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return METHOD, world, tau: agreement of orders, mean over the seeds of a world."""
+    found = _orders(scores)
+    return found.groupby([*METHOD, "world"], sort=True)["tau"].mean().reset_index()
+
+
+def _chance(toward: NDArray[np.float64], draw_error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the chance that a number around `toward` is above 0; a coin decides at 0."""
+    sure = 0.5 * (1.0 + np.sign(toward))
+    drawn = draw_error > 0.0
+    sure[drawn] = ndtr(toward[drawn] / draw_error[drawn])
+    return sure
+
+
+def _orders(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return METHOD, world, seed, tau, regret, of methods known for MIN_POLICIES policies."""
+    true = scores[scores["source"] == "truth"].set_index([*CELL, "policy"])["estimate"]
+    rest = scores[scores["source"] != "truth"].join(true.rename("value"), on=[*CELL, "policy"])
+    rows = []
+    for key, part in rest.groupby([*CELL, *METHOD], sort=True):
+        named = dict(zip((*CELL, *METHOD), key, strict=True))
+        good = goodness(str(named["metric"]), part["estimate"])
+        part = part.assign(good=good).dropna(subset=["good"])
+        if len(part) < MIN_POLICIES:
+            continue
+        value, good = part["value"].to_numpy(np.float64), part["good"].to_numpy(np.float64)
+        chosen = value[good == good.max()].mean()
+        named |= {"tau": tau_b(good, value), "regret": 1.0 - chosen / value.max()}
+        rows.append(named)
+    return pd.DataFrame(rows, columns=[*CELL, *METHOD, "tau", "regret"])
+
+
+def _order_of(orders: Any, key: Sequence[object]) -> dict[str, float]:
+    """Return agreement and regret of one method over worlds."""
+    names = ("tau", "tau_low", "tau_high", "regret")
+    if tuple(key) not in orders.groups:
+        return dict.fromkeys(names, float("nan"))
+    part = orders.get_group(tuple(key))
+    tau = mean(part["tau"].to_numpy(np.float64)).interval()
+    numbers = (tau.estimate, tau.low, tau.high, float(part["regret"].mean()))
+    return dict(zip(names, numbers, strict=True))
+
+
+__all__ = ["GAPS", "TRUTH", "by_band", "by_world", "errors", "flips", "judged", "verdicts"]
