@@ -1,4 +1,4 @@
-"""A trial: one policy is trained on the log, judged offline on its last day, then deployed.
+"""A trial: one policy is trained on the log, judged and valued on its last day, then deployed.
 
 Trials of a study are independent; each runs in a process of its own and leaves one file, so that an
 interrupted study repeats none that is finished.
@@ -6,6 +6,7 @@ interrupted study repeats none that is finished.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import pickle
@@ -17,8 +18,11 @@ from typing import Any
 from evaluation.blame import TrialError, blaming
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
+from evaluation.off_policy.replay import ServedPolicy
+from evaluation.off_policy.valuation import GREEDY, Valuation, logger_of, valuation
 from evaluation.offline import Judgement, OfflineProtocol, judge
-from policies.contract import FitContext, is_privileged
+from evaluation.settings import LoggingSettings
+from policies.contract import FitContext, Updatable, is_privileged
 from policies.trespass import watched
 from sim.config import WorldConfig, build
 from sim.log import Log
@@ -50,6 +54,8 @@ class TrialPlan:
     folder: Path
     """Where the trial keeps checkpoints and its result."""
     protocol: OfflineProtocol
+    logging: LoggingSettings
+    """Who wrote the log."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Trial:
 
     policy: str
     judgement: Judgement | None
+    valuation: Valuation | None
     deployment: Deployment
     fit_s: float
     judge_s: float
@@ -102,6 +109,8 @@ def run_trial(plan: TrialPlan) -> Trial:
         last_day = State.load(plan.log / state_path(plan.days - 1))
         truth_for = Hindsight(world, last_day, log).open().truth_for
     held_out = log.between(held_out_s, log.end_s)
+    # judging leads a policy that learns through the day, at whose start it is valued
+    early: Any = copy.deepcopy(policy) if isinstance(policy, Updatable) else policy
     with blaming(plan.policy, "predicting", policy):
         judgement = judge(
             policy,
@@ -110,6 +119,11 @@ def run_trial(plan: TrialPlan) -> Trial:
             fitted_until_s=held_out_s,
             truth_for=truth_for,
             truth=logged_truth(held_out),
+        )
+    target, logger = ServedPolicy(early, GREEDY, held_out_s), _logger(plan, log)
+    with blaming(plan.policy, "scoring", policy):
+        found = valuation(
+            held_out, target, plan.world.objective, logger=logger, truth_for=truth_for
         )
     clock.append(time.perf_counter())
 
@@ -126,7 +140,7 @@ def run_trial(plan: TrialPlan) -> Trial:
     clock.append(time.perf_counter())
 
     spans = [b - a for a, b in itertools.pairwise(clock)]
-    trial = Trial(plan.policy, judgement, deployment, *spans)
+    trial = Trial(plan.policy, judgement, found, deployment, *spans)
     draft = plan.folder / f"{RESULT}.draft"
     with draft.open("wb") as file:
         pickle.dump(trial, file)
@@ -135,6 +149,16 @@ def run_trial(plan: TrialPlan) -> Trial:
     draft.replace(plan.folder / RESULT)
     note_stage(plan.folder, DONE)
     return trial
+
+
+def _logger(plan: TrialPlan, log: Log) -> ServedPolicy | None:
+    """Return the logging policy as it was before the last day; None where it sees the truth."""
+    policy = build(plan.logging.policy, "logging.arguments")
+    if is_privileged(policy):
+        return None
+    past = log.between(0.0, (plan.days - 1) * DAY_S)
+    with blaming(plan.logging.name, "following the log", policy):
+        return logger_of(policy, plan.logging.exploration, past)
 
 
 def finished(folder: Path) -> Trial | None:
