@@ -114,6 +114,7 @@ def _plan(
         log=log_folder,
         folder=settings.work / "trials" / f"{name}-{unread}{key}",
         protocol=protocol,
+        logging=settings.logging,
         randomised=randomised,
     )
 

@@ -5,13 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.intervals import Estimate, cluster_sums, ratio
 from evaluation.online import UserTotals, user_totals
-from evaluation.true_value import TrueValue, Worth
+from evaluation.true_value import TrueValue, Worth, expected_worth
 from policies.contract import Policy, Privileged
 from policies.rank import Exploration, Server
 from sim.schema import Impressions, Purchases
 from sim.state import State
 from sim.world import World
+
+
+@dataclass(frozen=True)
+class PageWorth:
+    """Sums of a deployment per user [U]: expected worth, luck in outcomes integrated out."""
+
+    requests: NDArray[np.float64]
+    """Pages with a room."""
+    top: NDArray[np.float64]
+    """Worth of the rooms at their tops."""
+    whole: NDArray[np.float64]
+    """Worth of all of them."""
+
+    @classmethod
+    def of(cls, shown: Impressions, expected: NDArray[np.floating], n_users: int) -> PageWorth:
+        """Return the sums of impressions [N] with what each is expected to bring [N]."""
+        at_top = shown.position == 0
+        user = shown.user_id
+        return cls(
+            cluster_sums(at_top, user, n_users),
+            cluster_sums(np.where(at_top, expected, 0.0), user, n_users),
+            cluster_sums(expected, user, n_users),
+        )
+
+    def estimates(self) -> tuple[tuple[str, Estimate], ...]:
+        """Return the worth of a page's top and of a page, clustered by user."""
+        return tuple(
+            (span, ratio(sums, self.requests, scale="positive"))
+            for span, sums in (("top", self.top), ("request", self.whole))
+        )
 
 
 @dataclass(frozen=True)
@@ -24,6 +58,7 @@ class Deployment:
     """The same with every purchase that ever comes of it."""
     expected: TrueValue
     """Expected objective per user, luck in outcomes integrated out."""
+    pages: PageWorth
     impressions: int
 
 
@@ -62,5 +97,10 @@ def deploy(
         observed=user_totals(shown, bought, objective, n_users),
         ultimate=user_totals(shown, ever, objective, n_users),
         expected=worth.value(),
+        pages=PageWorth.of(
+            shown,
+            np.concatenate([expected_worth(r.truth, objective) for r in records]),
+            n_users,
+        ),
         impressions=len(shown),
     )

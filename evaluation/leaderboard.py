@@ -37,7 +37,9 @@ _GAP = 3
 """Cells between columns; two of the table's edges add to them."""
 
 _SMALLER = ("logloss", "ece", "tie_rate", "gauc_dropped_users")
-_ABOUT_THE_DATA = ("gauc_dropped_users", "tie_rate")
+_ABOUT_THE_DATA = (
+    "gauc_dropped_users", "tie_rate", "effective_rounds", "mean_weight", "unsupported",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

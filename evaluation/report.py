@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from evaluation import chapters, drawing, standings
 from evaluation.conversion import conversion
+from evaluation.counterfactual import counterfactual
 from evaluation.leaderboard import board
 from evaluation.page import Chapter
 from evaluation.palette import inks
@@ -52,6 +53,7 @@ def render(folder: Path) -> Path:
         chapters.scenarios(numbers, order, ink, leaders.control),
         chapters.offline_online(numbers, ink, leaders.control, study.privileged),
         chapters.sampling(numbers, ink),
+        counterfactual(numbers, order, ink, leaders.control),
         conversion(numbers, study.curves, study.warnings),
     )
     findings = [leaders.finding, *(part.finding for part in parts)]

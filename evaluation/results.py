@@ -39,6 +39,12 @@ Vocabulary of `metric`
     PCOC also by slice ``decile D`` of the prediction, levels only. No AUC for ``watch``, whose
     label is not binary.
 
+    Off-policy, offline, from the held-out log, E an estimator (`evaluation.off_policy.panel`):
+    ``top_value/E`` the worth of the room at the top of a page, ``request_value/E`` that of a page;
+    ``effective_rounds/S``, ``mean_weight/S`` and ``unsupported/S``, S "top" or "request", say what
+    the weights are worth; with kind "truth" ``top_value`` and ``request_value`` of the deployed
+    policy. With policy "" ``top_value/logged`` and ``request_value/logged``, of the log itself.
+
     Online, per deployment: ``page_ctr``, ``user_ctr``, ``clicks_per_user``, ``watch_s_per_user``,
     ``views_per_user``, ``follows_per_user``, ``likes_per_user``, ``comments_per_user``,
     ``bag_clicks_per_user``, ``carts_per_user``, ``purchases_per_user``, ``gmv_cny_per_user``,
@@ -91,6 +97,8 @@ _UNITS = {
     "follows_per_user": "follows", "likes_per_user": "likes", "comments_per_user": "comments",
     "bag_clicks_per_user": "bag clicks", "carts_per_user": "carts",
     "purchases_per_user": "purchases", "gmv_cny_per_user": "CNY", "value_per_user": "value",
+    "top_value": "value", "request_value": "value", "effective_rounds": "rounds",
+    "mean_weight": "ratio", "unsupported": "share",
     "cvr": "probability", "cure_plateau_ratio": "ratio", "cure_family_gap": "ratio",
     "cure_misfit": "ratio", "cure_follow_up": "p-value", "cure_rise": "share",
     "cvr_readable_s": "s",

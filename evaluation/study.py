@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluation import offline, online, survival
 from evaluation.contest import Contest, hold_contest
 from evaluation.environment import environment_record
 from evaluation.episodes import conversion_truth, episodes
+from evaluation.off_policy import valuation
 from evaluation.offline import OfflineProtocol
 from evaluation.online import UserTotals
 from evaluation.predictions import reference_rows
@@ -19,9 +21,10 @@ from evaluation.progress import StudyProgress
 from evaluation.publishing import POLICIES, hidden_table, new_draft, publish, require_own
 from evaluation.publishing import TIMINGS as TIMINGS
 from evaluation.ranking.corrections import Correction
-from evaluation.results import Kind, Results, Subject
+from evaluation.results import Kind, Results, Row, Subject
 from evaluation.settings import StudySettings
 from evaluation.study_folder import CONFIG, CURVES, ENVIRONMENT, NOTES, WORLD
+from evaluation.trial import Trial
 from policies.contract import is_privileged
 from sim.config import build
 from sim.log import Log
@@ -99,6 +102,7 @@ def _table(
                         subject, trial.judgement, settings.control, control.judgement, protocol
                     )
                 )
+        results.extend(_values(subject, trial, control))
         pairs: tuple[tuple[Kind, UserTotals, UserTotals], ...] = (
             ("online", trial.deployment.observed, control.deployment.observed),
             ("truth", trial.deployment.ultimate, control.deployment.ultimate),
@@ -110,12 +114,25 @@ def _table(
     held_out = log.between((settings.days - 1) * DAY_S, log.end_s)
     world = Subject(settings.name, settings.seed, "")
     results.extend(reference_rows(world, held_out, log.catalogue().n_users))
+    if control.valuation is not None:
+        results.extend(valuation.logged_rows(world, control.valuation))
     shown = log.impressions()
     waiting = episodes(shown, log.as_of_s)
     truth = conversion_truth(logged_truth(log), shown, waiting, settings.world)
     found = survival.analyse(Subject(settings.name, settings.seed, ""), waiting, truth)
     results.extend(found.rows)
     return results, found
+
+
+def _values(subject: Subject, trial: Trial, control: Trial) -> Iterator[Row]:
+    """Yield what the log says a policy is worth, and what its pages are truly worth."""
+    name = "" if trial is control else control.policy
+    other = None if trial is control else control.deployment.pages
+    yield from valuation.true_rows(subject, trial.deployment.pages, name, other)
+    if trial.valuation is not None:
+        yield from valuation.level_rows(subject, trial.valuation)
+        if name and control.valuation is not None:
+            yield from valuation.comparison_rows(subject, trial.valuation, name, control.valuation)
 
 
 def _world_facts(settings: StudySettings, log: Log) -> dict[str, str]:

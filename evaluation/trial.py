@@ -1,4 +1,4 @@
-"""A trial: one policy is trained on the log, judged offline on its last day, then deployed.
+"""A trial: one policy is trained on the log, judged and valued on its last day, then deployed.
 
 Trials of a study are independent; each runs in a process of its own and leaves one file, so that an
 interrupted study repeats none that is finished.
@@ -20,8 +20,11 @@ from threadpoolctl import threadpool_limits
 from evaluation.blame import TrialError, blaming
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
-from evaluation.offline import Judgement, OfflineProtocol, judge
-from policies.contract import FitContext, Policy, Privileged, is_privileged
+from evaluation.off_policy.replay import ServedPolicy
+from evaluation.off_policy.valuation import GREEDY, Valuation, logger_of, valuation
+from evaluation.offline import Judgement, OfflineProtocol, TruthSource, judge
+from evaluation.settings import LoggingSettings
+from policies.contract import FitContext, Policy, Privileged, Updatable, is_privileged
 from policies.trespass import watched
 from sim.config import WorldConfig, build
 from sim.log import Log
@@ -53,6 +56,8 @@ class TrialPlan:
     folder: Path
     """Where the trial keeps checkpoints and its result."""
     protocol: OfflineProtocol
+    logging: LoggingSettings
+    """Who wrote the log."""
     randomised: Path | None = None
     """Log of the same days of which the last one is uniform; the policy is judged on it too."""
 
@@ -65,6 +70,7 @@ class Trial:
     judgement: Judgement | None
     randomised: Judgement | None
     """On the last day of the randomised log; None where the plan has none."""
+    valuation: Valuation | None
     deployment: Deployment
     fit_s: float
     judge_s: float
@@ -105,9 +111,23 @@ def run_trial(plan: TrialPlan) -> Trial:
 
     note_stage(plan.folder, JUDGING)
     randomised = None
-    if plan.randomised is not None:  # first, by a copy: the policy itself is to follow its own log
-        randomised = _judge(plan, copy.deepcopy(policy), world, plan.randomised)
-    judgement = _judge(plan, policy, world, plan.log)
+    if plan.randomised is not None:  # by a copy: the policy itself is to follow its own log
+        other = Log.open(plan.randomised)
+        source = _truth_source(plan.randomised, other, policy, world)
+        randomised = _judge(plan, copy.deepcopy(policy), other, source)
+    truth_for = _truth_source(plan.log, log, policy, world)
+    # judging leads a policy that learns through the day, at whose start it is valued
+    early: Any = copy.deepcopy(policy) if isinstance(policy, Updatable) else policy
+    judgement = _judge(plan, policy, log, truth_for)
+    target, logger = ServedPolicy(early, GREEDY, held_out_s), _logger(plan, log)
+    with blaming(plan.policy, "scoring", policy):
+        found = valuation(
+            log.between(held_out_s, log.end_s),
+            target,
+            plan.world.objective,
+            logger=logger,
+            truth_for=truth_for,
+        )
     clock.append(time.perf_counter())
 
     note_stage(plan.folder, DEPLOYING)
@@ -123,7 +143,7 @@ def run_trial(plan: TrialPlan) -> Trial:
     clock.append(time.perf_counter())
 
     spans = [b - a for a, b in itertools.pairwise(clock)]
-    trial = Trial(plan.policy, judgement, randomised, deployment, *spans)
+    trial = Trial(plan.policy, judgement, randomised, found, deployment, *spans)
     draft = plan.folder / f"{RESULT}.draft"
     with draft.open("wb") as file:
         pickle.dump(trial, file)
@@ -134,16 +154,21 @@ def run_trial(plan: TrialPlan) -> Trial:
     return trial
 
 
+def _truth_source(
+    folder: Path, log: Log, policy: Policy | Privileged, world: World
+) -> TruthSource | None:
+    """Return the truth about the last day of a log, for a policy that sees it."""
+    if not is_privileged(policy):
+        return None
+    day = log.days[-1]
+    return Hindsight(world, State.load(folder / state_path(day)), log).open().truth_for
+
+
 def _judge(
-    plan: TrialPlan, policy: Policy | Privileged, world: World, folder: Path
+    plan: TrialPlan, policy: Policy | Privileged, log: Log, truth_for: TruthSource | None
 ) -> Judgement | None:
     """Judge a fitted policy on the last day of a log; the policy follows it."""
-    log = Log.open(folder)
     held_out_s = (plan.days - 1) * DAY_S
-    truth_for = None
-    if is_privileged(policy):
-        last_day = State.load(folder / state_path(plan.days - 1))
-        truth_for = Hindsight(world, last_day, log).open().truth_for
     held_out = log.between(held_out_s, log.end_s)
     with blaming(plan.policy, "predicting", policy):
         return judge(
@@ -154,6 +179,16 @@ def _judge(
             truth_for=truth_for,
             truth=logged_truth(held_out),
         )
+
+
+def _logger(plan: TrialPlan, log: Log) -> ServedPolicy | None:
+    """Return the logging policy as it was before the last day; None where it sees the truth."""
+    policy = build(plan.logging.policy, "logging.arguments")
+    if is_privileged(policy):
+        return None
+    past = log.between(0.0, (plan.days - 1) * DAY_S)
+    with blaming(plan.logging.name, "following the log", policy):
+        return logger_of(policy, plan.logging.exploration, past)
 
 
 def finished(folder: Path) -> Trial | None:

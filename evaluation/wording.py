@@ -22,6 +22,7 @@ _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",
             "recall": "recall", "precision": "precision", "ap": "average precision",
             "gauc_by_positives": "AUC within users weighted by positives",
             "gauc_by_users": "AUC within users of equal weight",
+            "top_value": "worth of the top of a page", "request_value": "worth of a page",
             "logloss": "log loss", "pcoc": "predicted over observed",
             "pcoc_true": "predicted over true", "ece": "calibration error",
             "ece_true": "calibration error against the truth"}  # fmt: skip
@@ -94,10 +95,12 @@ def offline(name: str) -> str:
 def meaning(name: str) -> str:
     """Say what an offline metric is: "hit rate among 20 sampled rooms"."""
     base, target = split_name(name)
-    head, _, sampled = base.partition("/s")
+    head, _, detail = base.partition("/")
     words = _OFFLINE.get(_CUT.sub("", head), head)
-    if sampled:
-        number, _, correction = sampled.partition("_")
+    if detail and not _SAMPLED.search(base):
+        words += f" by {detail.replace('_', ' ')}"
+    elif detail:
+        number, _, correction = detail[1:].partition("_")
         words += f" among {number} sampled rooms"
         if correction:
             named = _CORRECTIONS.get(correction) or f"bias and variance at γ = {correction[2:]}"

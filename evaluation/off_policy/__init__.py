@@ -6,7 +6,9 @@
     tuning                     thresholds chosen by the data: the least bound on the squared error
     diagnostics                what the weights say about the overlap of the two policies
     propensity, marginals      exact probabilities of logged slates under any served policy
+    support                    what the logging policy could have shown instead
     replay, panel              from a simulated log to every estimate, beside the truth
+    valuation                  the same for the policies of a study, as rows of its results
 
 Every estimator returns an `evaluation.intervals.Estimate` clustered by user: its interval is robust
 to what the rounds of a user share, and `evaluation.intervals.difference` of two target policies on

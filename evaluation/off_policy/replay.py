@@ -48,11 +48,13 @@ from evaluation.off_policy.propensity import distribution, expectations
 from evaluation.off_policy.reward_model import FOLDS, Kind, each_fold, fit_line, fold_of
 from evaluation.off_policy.rounds import OffPolicyError, Rounds, ratio_of, require_column
 from evaluation.off_policy.slates import Slates
+from evaluation.off_policy.support import TOLERANCE, even_top, is_uniform, overlap
 from evaluation.offline import TruthSource, follow, scores_of
 from policies.contract import Policy, Privileged
 from policies.rank import BLOCK_ROWS, Exploration
 from sim.config import Objective
 from sim.log import Log
+from sim.rng import philox4x32
 from sim.schema import PAD, Impressions, Requests
 from sim.tick import Tick
 
@@ -60,8 +62,8 @@ Array = NDArray[np.float64]
 Span = Literal["request", "session", "user"]
 SPANS: tuple[Span, ...] = ("request", "session", "user")
 
-TOLERANCE = 1e-6
-"""Relative, between logged propensities and those of a replayed logging policy."""
+_STREAM = 0x5245504C
+"""Second word of the Philox key that picks users."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,9 @@ def replay(
     logger: ServedPolicy | None = None,
     places: bool = True,
     truth_for: TruthSource | None = None,
+    true_tops: bool = True,
     folds: int = FOLDS,
+    share: float = 1.0,
 ) -> Replay:
     """Let a target policy look at every request of a log.
 
@@ -213,14 +217,20 @@ def replay(
             recognised without.
         places: whether to compute marginals of places, which IIPS and PI need.
         truth_for: source of the truth for a privileged policy, and of `Tops.true_value`.
+        true_tops: whether to fill `Tops.true_value`, for which the truth of every room is asked.
         folds: of the cross-fitted model.
+        share: of the users that are looked at, in (0, 1], picked by a hash of their ids.
 
     Raises:
-        OffPolicyError: the reward does not fit the log, the log holds less than two users, or the
-            logger's propensities are not those of the log.
+        OffPolicyError: the reward does not fit the log, the log holds less than two users, the
+            logger's propensities are not those of the log, or an argument is out of range.
     """
+    if not 0.0 < share <= 1.0:
+        raise OffPolicyError(f"share = {share}; allowed: above 0, up to 1")
     shown, catalogue = log.impressions(), log.catalogue()
     require_column("reward", reward, len(shown))
+    picked = _picked(shown, share)
+    shown, reward = shown.take(picked), reward[picked]
     fold = fold_of(shown.user_id, folds)
     rooms = RoomTable.of(catalogue, shown, reward, fold, folds)
     parts: list[_Part] = []
@@ -228,8 +238,9 @@ def replay(
         for served in (target, logger):
             if served is not None:
                 follow(served.policy, tick, served.fitted_until_s)
-        if len(tick.shown):
-            parts.append(_look(tick, target, logger, rooms, places, truth_for))
+        own = replace(tick, shown=tick.shown.take(_picked(tick.shown, share)))
+        if len(own.shown):
+            parts.append(_look(own, target, logger, rooms, places, truth_for, true_tops))
     if not parts:
         raise OffPolicyError("the log holds no impressions; allowed: at least one user's")
     rows = {
@@ -238,11 +249,11 @@ def replay(
     }
     tops = Tops(*(np.concatenate([p.tops[i] for p in parts]) for i in range(3)))
     n_candidates = shown.n_candidates.astype(np.float64)
-    uniform = _is_uniform(shown, rows["place"])
+    uniform = is_uniform(shown, rows["place"])
     logged = 1.0 / n_candidates if uniform else rows["place_logging"]
     known = places and not np.isnan(logged).any()
     request = request_features(shown, rows["place"], catalogue)
-    own = rooms.table[shown.streamer_id]
+    room = rooms.table[shown.streamer_id]
     return Replay(
         shown=shown,
         place=rows["place"],
@@ -250,13 +261,19 @@ def replay(
         p_target=rows["p_target"],
         place_ratio=ratio_of(rows["place_target"], logged) if known else None,
         pseudo_weight=rows["pseudo_weight"] if places and uniform else None,
-        chosen=rooms.join(request, own),
+        chosen=rooms.join(request, room),
         expected=rooms.join(request, rows["room"]),
         fold=fold,
         rooms=rooms,
         tops=tops,
         n_users=catalogue.n_users,
     )
+
+
+def _picked(shown: Impressions, share: float) -> NDArray[np.bool_]:
+    """Return which rows [N] are of users that are looked at, whole users always."""
+    word = philox4x32((shown.user_id.astype(np.int64), 0, 0, 0), (0, _STREAM))[0]
+    return np.asarray(word < share * 2.0**32, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -279,6 +296,7 @@ def _look(
     rooms: RoomTable,
     places: bool,
     truth_for: TruthSource | None,
+    true_tops: bool,
 ) -> _Part:
     requests, request, column = tick.requests()
     first = np.flatnonzero(np.r_[True, request[1:] != request[:-1]])
@@ -291,7 +309,17 @@ def _look(
     for rows in requests.blocks(BLOCK_ROWS):
         batch = requests.take(rows)
         blocks.append(
-            _look_at(batch, slate[rows], logged[rows], target, logger, rooms, places, truth_for)
+            _look_at(
+                batch,
+                slate[rows],
+                logged[rows],
+                target,
+                logger,
+                rooms,
+                places,
+                truth_for,
+                true_tops,
+            )
         )
     tables = [np.concatenate([b[i] for b in blocks]) for i in range(len(blocks[0]))]
     at = (request, place)
@@ -310,6 +338,7 @@ def _look_at(
     rooms: RoomTable,
     places: bool,
     truth_for: TruthSource | None,
+    true_tops: bool,
 ) -> tuple[Array, ...]:
     """Return tables [B, K], [B, K], [B, K], [B, K, Q] and vectors [B] for one block."""
     scores = _scores(target, batch, truth_for)
@@ -322,7 +351,7 @@ def _look_at(
     if places:
         marginals = place_marginals(scores, batch.mask, slate, target.exploration)
         own, pseudo = own_place(marginals, slate), uniform_weight(marginals, slate, n_candidates)
-    logged_top = _logged_top(batch, slate, logged)
+    logged_top = even_top(batch, slate, logged)
     if logger is not None:
         its_scores = _scores(logger, batch, truth_for)
         found, _ = expectations(its_scores, batch.mask, slate, logger.exploration, np.zeros((1, 0)))
@@ -336,38 +365,13 @@ def _look_at(
         if places:
             marginals = place_marginals(its_scores, batch.mask, slate, logger.exploration)
             own_logged = own_place(marginals, slate)
-    group, unsupported = _overlap(batch, slate[:, 0], top, logged_top)
+    group, unsupported = overlap(batch, slate[:, 0], top, logged_top)
     true = np.full(len(batch), np.nan)
-    if truth_for is not None:
+    if truth_for is not None and true_tops:
         truth = truth_for(batch)
         if truth is not None:
             true = np.asarray((top * truth.value()).sum(axis=1))
     return p, own, own_logged, room, pseudo, group, unsupported, true
-
-
-def _overlap(
-    batch: Requests, column: NDArray[np.int64], top: Array, logged_top: Array
-) -> tuple[Array, Array]:
-    """Return the ratio of categories and the unsupported mass at the top [B]."""
-    category = batch.catalogue.streamer_category[np.maximum(batch.candidate_id, 0)]
-    same = category == np.take_along_axis(category, column[:, None], axis=1)
-    of_target, of_logger = ((p * same).sum(axis=1) for p in (top, logged_top))
-    unsupported = np.where(logged_top > 0.0, 0.0, top).sum(axis=1)
-    return of_target / of_logger, np.where(np.isnan(of_logger), np.nan, unsupported)
-
-
-def _logged_top(batch: Requests, slate: NDArray[np.int64], logged: Array) -> Array:
-    """Return what is known of the logger's top choice [B, C]: uniform if it looks so, else NaN."""
-    n = batch.mask.sum(axis=1)[:, None]
-    left = n - np.arange(slate.shape[1])[None]
-    uniform = ((slate == PAD) | (np.abs(logged * left - 1.0) < TOLERANCE)).all(axis=1)
-    even = np.where(batch.mask, 1.0 / n, 0.0)
-    return np.where(uniform[:, None], even, np.nan)
-
-
-def _is_uniform(shown: Impressions, place: NDArray[np.int64]) -> bool:
-    left = shown.n_candidates - place
-    return bool((np.abs(shown.propensity * left - 1.0) < TOLERANCE).all())
 
 
 def _scores(

@@ -10,13 +10,14 @@ tell errors apart:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from evaluation.intervals import Estimate, clustered_mean
+from evaluation.off_policy.valuation import Valuation
 from evaluation.offline import PER_REQUEST, Judgement
 from evaluation.predictions import TOP, Predictions, class_metrics
 from evaluation.ranking.corrections import RAW, Correction, expected_reports
@@ -90,9 +91,13 @@ def scores_of(
     return out
 
 
-def estimator_scores(estimates: Mapping[str, Estimate]) -> dict[Method, Score]:
-    """Return the numbers of off-policy estimators, by name."""
-    return {Method(name, "off_policy"): Score(found) for name, found in estimates.items()}
+def estimator_scores(valuation: Valuation) -> dict[Method, Score]:
+    """Return the numbers of all off-policy estimators, of the top room and of a page."""
+    return {
+        Method(f"{span}_value/{name}", "off_policy"): Score(finding.estimate)
+        for span, panel in valuation.panels()
+        for name, finding in panel.findings.items()
+    }
 
 
 def _sampled(judgement: Judgement, sampling: Sampling) -> dict[Method, Score]:

@@ -14,7 +14,7 @@ from evaluation.offline import OfflineProtocol
 from evaluation.progress import StudyProgress
 from evaluation.ranking.corrections import Correction
 from evaluation.ranking.metrics import RankMetric
-from evaluation.reliability.methods import Method, Sampling, Score, scores_of
+from evaluation.reliability.methods import Method, Sampling, Score, estimator_scores, scores_of
 from evaluation.reliability.pairs import Cell, pair_frame, score_frame
 from evaluation.reliability.settings import PAIRS, SCORES, ReliabilitySettings
 from evaluation.settings import StudySettings
@@ -100,6 +100,8 @@ def _scores(
         yield from scores_of(trial.judgement, metrics, sampling, "logged").items()
     if trial.randomised is not None:
         yield from scores_of(trial.randomised, metrics, sampling, "randomised").items()
+    if trial.valuation is not None:
+        yield from estimator_scores(trial.valuation).items()
 
 
 def _metrics(cell: StudySettings) -> tuple[RankMetric, ...]:

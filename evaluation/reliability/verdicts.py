@@ -52,8 +52,8 @@ def judged(pairs: pd.DataFrame) -> pd.DataFrame:
     known = pairs[(pairs["truth_low"] > 0.0) | (pairs["truth_high"] < 0.0)]
     toward = known["gap"].to_numpy(np.float64) * np.sign(known["truth"].to_numpy(np.float64))
     right = _chance(toward, known["draw_error"].to_numpy(np.float64))
-    larger = np.maximum(known["truth"], 1.0 / (1.0 + known["truth"]) - 1.0)
-    band = np.searchsorted(np.array(GAPS), larger.to_numpy(np.float64), side="right")
+    truth = known["truth"].to_numpy(np.float64)
+    band = np.searchsorted(GAPS, np.maximum(truth, 1.0 / (1.0 + truth) - 1.0), side="right")
     return known.assign(right=right, band=band)
 
 
@@ -179,11 +179,11 @@ def _orders(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in rest.groupby([*CELL, *METHOD], sort=True):
         named = dict(zip((*CELL, *METHOD), key, strict=True))
-        good = goodness(str(named["metric"]), part["estimate"])
-        part = part.assign(good=good).dropna(subset=["good"])
-        if len(part) < MIN_POLICIES:
+        turned = part.assign(good=goodness(str(named["metric"]), part["estimate"]))
+        turned = turned.dropna(subset=["good"])
+        if len(turned) < MIN_POLICIES:
             continue
-        value, good = part["value"].to_numpy(np.float64), part["good"].to_numpy(np.float64)
+        good, value = turned[["good", "value"]].to_numpy(np.float64).T
         chosen = value[good == good.max()].mean()
         named |= {"tau": tau_b(good, value), "regret": 1.0 - chosen / value.max()}
         rows.append(named)

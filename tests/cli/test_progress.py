@@ -26,7 +26,7 @@ def clock(monkeypatch):
 
 def plan(folder) -> TrialPlan:
     folder.mkdir()
-    return TrialPlan(folder.name, None, None, 0, 2, 1, folder, folder, None)
+    return TrialPlan(folder.name, None, None, 0, 2, 1, folder, folder, None, None)
 
 
 def test_lines_of_a_simulation(clock, capsys) -> None:
