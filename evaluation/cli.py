@@ -163,11 +163,13 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
 
 
 def _report(rest: list[str]) -> int:
+    from evaluation import report
     from evaluation.arguments import named_values
-    from evaluation.report import render
+    from evaluation.reliability import page, settings
 
-    out = named_values("report", rest, {"out": "DIR"}).get("out", "reports/latest")
-    sys.stdout.write(f"{render(Path(out))}\n")
+    out = Path(named_values("report", rest, {"out": "DIR"}).get("out", "reports/latest"))
+    is_reliability = (out / settings.PAIRS).is_file()
+    sys.stdout.write(f"{(page if is_reliability else report).render(out)}\n")
     return 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from evaluation.drawing import Plot
 from evaluation.wording import Cell
@@ -50,3 +51,15 @@ class Chapter:
     """The sentence for the summary on top of the page, "" where there is nothing to say."""
     doubts: tuple[str, ...] = ()
     """Reasons not to believe a number of the chapter, one sentence each; shown as a list."""
+
+
+def plots_of(chapters: Sequence[Chapter]) -> Mapping[str, Mapping[str, list[Any]]]:
+    """Return panel key to option to one plotly specification (or None) per place."""
+    return {
+        panel.key: {
+            option: [None if figure is None else asdict(figure) for figure in drawn]
+            for option, drawn in panel.drawn.items()
+        }
+        for chapter in chapters
+        for panel in chapter.panels
+    }

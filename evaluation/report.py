@@ -5,10 +5,7 @@ Equal input gives equal bytes: nothing of the moment (time, host, random ids) en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -17,7 +14,7 @@ from evaluation import chapters, drawing, standings
 from evaluation.conversion import conversion
 from evaluation.counterfactual import counterfactual
 from evaluation.leaderboard import board
-from evaluation.page import Chapter
+from evaluation.page import plots_of
 from evaluation.palette import inks
 from evaluation.pooling import pooled
 from evaluation.study_folder import ReportError as ReportError
@@ -66,7 +63,7 @@ def render(folder: Path) -> Path:
             ink=ink,
             chapters=parts,
             findings=[text for text in findings if text],
-            plots=_plots(parts),
+            plots=plots_of(parts),
             dark=dict(drawing.DARK),
             plotly=Markup(get_plotlyjs()),
         )
@@ -105,18 +102,6 @@ def _one_control(table: pd.DataFrame) -> pd.DataFrame:
     counts = table.loc[table["control"] != "", "control"].value_counts(sort=False)
     control = min(counts.index, key=lambda name: (-counts[name], name), default="")
     return table[table["control"].isin(["", control])].reset_index(drop=True)
-
-
-def _plots(parts: tuple[Chapter, ...]) -> Mapping[str, Mapping[str, list[Any]]]:
-    """Return panel key to option to one plotly specification (or None) per place."""
-    return {
-        panel.key: {
-            option: [None if figure is None else asdict(figure) for figure in drawn]
-            for option, drawn in panel.drawn.items()
-        }
-        for part in parts
-        for panel in part.panels
-    }
 
 
 __all__ = ["ReportError", "StudyFolder", "render", "summary_svg"]

@@ -114,8 +114,8 @@ def open_folder(folder: Path) -> StudyFolder:
         rows=rows,
         curves=_curves(folder / CURVES),
         warnings=tuple(str(text) for text in _listed(facts(folder / NOTES).get("survival"))),
-        world=_groups(facts(folder / WORLD), "size"),
-        environment=_groups(environment, "made with"),
+        world=fact_groups(facts(folder / WORLD), "size"),
+        environment=fact_groups(environment, "made with"),
         command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
         config=config,
         privileged=privileged(folder),
@@ -192,8 +192,13 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _groups(record: dict[str, object], lone: str) -> tuple[FactGroup, ...]:
-    """Turn an object of facts, nested at most once, into groups; lone facts come first."""
+def fact_groups(record: dict[str, object], lone: str) -> tuple[FactGroup, ...]:
+    """Turn an object of facts, nested at most once, into groups; lone facts come first.
+
+    Args:
+        record: name to fact, or to an object of facts.
+        lone: heading of the facts that are in no group.
+    """
     alone = tuple(_fact(k, v) for k, v in record.items() if not isinstance(v, dict))
     nested = [
         FactGroup(_words(k), tuple(_fact(n, x) for n, x in v.items()))
