@@ -21,7 +21,7 @@ from evaluation.complaints import (
     debugging,
     report_error,
 )
-from evaluation.jobs import ab_job, fidelity_job, simulate_job, study_job
+from evaluation.jobs import ab_job, fidelity_job, reliability_job, simulate_job, study_job
 from evaluation.usage import (
     BENCH_HELP,
     CHECK_HELP,
@@ -146,9 +146,9 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
             if verb == "study" and config.get("reliability") is not None:
                 from evaluation.reliability.settings import reliability_settings
 
-                reliability_settings(config, overrides, flags.config_dir, flags.multirun)
-            else:
-                checked(config, swept=flags.multirun)
+                asked = reliability_settings(config, overrides, flags.config_dir, flags.multirun)
+                return reliability_job(asked)  # it is composed once a world, not by Hydra's main
+            checked(config, swept=flags.multirun)
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [f"swipelab {verb}", *rest]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors to us instead of printing tracebacks

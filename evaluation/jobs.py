@@ -13,12 +13,11 @@ from evaluation.complaints import ErrorsInOneLine
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from evaluation.reliability.settings import ReliabilitySettings
+
 
 def study_job(config: DictConfig) -> None:
-    """Run one study, or one of many worlds; Hydra calls it once, or once per job of a sweep."""
-    if config.get("reliability") is not None:
-        reliability_job(config)
-        return
+    """Run one study; Hydra calls it once, or once per job of a sweep."""
     with ErrorsInOneLine():
         from rich.console import Console
 
@@ -34,25 +33,18 @@ def study_job(config: DictConfig) -> None:
         sys.stdout.write(f"{page}\n")
 
 
-def reliability_job(config: DictConfig) -> None:
-    """Run a study of many worlds; Hydra calls it once."""
-    with ErrorsInOneLine():
-        from hydra.core.hydra_config import HydraConfig
-        from rich.console import Console
+def reliability_job(settings: ReliabilitySettings) -> int:
+    """Run a study of many worlds and return the exit code."""
+    from rich.console import Console
 
-        from evaluation.reliability.page import show, write
-        from evaluation.reliability.settings import reliability_settings
-        from evaluation.reliability.study import judge_methods
+    from evaluation.reliability.page import show, write
+    from evaluation.reliability.study import judge_methods
 
-        hydra = HydraConfig.get()
-        given = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
-        settings = reliability_settings(
-            config, list(hydra.overrides.task), next(iter(given), None), is_swept()
-        )
-        judged = judge_methods(settings)
-        page = write(judged, settings)
-        show(judged, Console())
-        sys.stdout.write(f"{page}\n")
+    judged = judge_methods(settings)
+    page = write(judged, settings)
+    show(judged, Console())
+    sys.stdout.write(f"{page}\n")
+    return 0
 
 
 def simulate_job(config: DictConfig) -> None:

@@ -63,6 +63,14 @@ def choices(table: pd.DataFrame) -> Chapter:
     Args:
         table: of `evaluation.reliability.verdicts.verdicts`.
     """
+    title = "Which number chooses the better policy?"
+    if table.empty:
+        return Chapter(
+            "choices",
+            title,
+            "The truth tells no two policies of this study apart, so that no method can be right or"
+            " wrong; more users or more days of deployment would.",
+        )
     drawn, tables = {}, {}
     for source, words in SOURCES.items():
         own = table[table["source"] == source]
@@ -83,7 +91,7 @@ def choices(table: pd.DataFrame) -> Chapter:
     panel = Panel("choices", "Numbers from", tuple(drawn), ("",), drawn)
     first = next(iter(tables), "")
     return Chapter(
-        "choices", "Which number chooses the better policy?", lead, (panel,) if drawn else (),
+        "choices", title, lead, (panel,) if drawn else (),
         tables, frozenset({first} if first else ()), _choice_finding(table),
     )  # fmt: skip
 

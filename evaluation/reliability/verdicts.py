@@ -36,10 +36,20 @@ from evaluation.agreement import MIN_POLICIES, tau_b
 from evaluation.intervals import clustered_mean, mean
 from evaluation.leaderboard import goodness
 from evaluation.ranking.corrections import RAW
-from evaluation.reliability.pairs import CELL, METHOD, TRUTH
+from evaluation.reliability.pairs import CELL, METHOD
+from evaluation.results import ALL
 
 GAPS = (0.02, 0.05, 0.15)
 """Ends of the bands of relative lift in true value between two policies."""
+
+VERDICT = (
+    "pairs", "worlds", "right", "right_low", "right_high", "tau", "tau_low", "tau_high", "regret",
+    "misled", "undecided", "false_alarms",
+)  # fmt: skip
+"""Columns of a verdict beside those that name the method."""
+
+KINDS = ("wrong", "proxy", "exposure", "sampling")
+"""All mistakes, and the kinds that they are made of."""
 
 
 def judged(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +105,7 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             "false_alarms": float(alarms.get(key, np.nan)),
         }
         rows.append(row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[*METHOD, *VERDICT])
     return table.sort_values(
         ["right", *METHOD], ascending=[False] + [True] * len(METHOD), kind="stable"
     ).reset_index(drop=True)
@@ -111,23 +121,17 @@ def errors(pairs: pd.DataFrame) -> pd.DataFrame:
     known = judged(pairs)
     pair = [*CELL, "first", "second", "metric", "slice"]
     full = known[(known["m"] == 0) & (known["correction"] == RAW.name)]
-    by_source = {
-        source: full[full["source"] == source].set_index(pair)["right"]
-        for source in ("randomised", "logged")
-    }
-    logged = (
-        known[known["source"] == "logged"]
-        .join(1.0 - by_source["randomised"].rename("proxy"), on=pair, how="inner")
-        .join(1.0 - by_source["logged"].rename("full"), on=pair, how="inner")
-    )
+    logged = known[known["source"] == "logged"]
+    for source, name in (("randomised", "clean"), ("logged", "full")):
+        own = full.loc[full["source"] == source, [*pair, "right"]]
+        logged = logged.merge(own.rename(columns={"right": name}), on=pair, how="inner")
     logged = logged.assign(
         wrong=1.0 - logged["right"],
-        exposure=logged["full"] - logged["proxy"],
-        sampling=1.0 - logged["right"] - logged["full"],
+        proxy=1.0 - logged["clean"],
+        exposure=logged["clean"] - logged["full"],
+        sampling=logged["full"] - logged["right"],
     )
-    parts = ["wrong", "proxy", "exposure", "sampling"]
-    groups = logged.groupby(["metric", "slice", "m", "correction"], sort=True)
-    return groups[parts].mean().join(groups.size().rename("pairs")).reset_index()
+    return _means(logged, ["metric", "slice", "m", "correction"], list(KINDS))
 
 
 def flips(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -140,28 +144,31 @@ def flips(pairs: pd.DataFrame) -> pd.DataFrame:
     known = judged(pairs)
     pair = [*CELL, "first", "second", "metric"]
     logged = known[(known["source"] == "logged")]
-    full = logged[(logged["m"] == 0) & (logged["slice"] == "all")].set_index(pair)["gap"]
-    sampled = logged[logged["m"] > 0].join(full.rename("full"), on=pair, how="inner")
+    full = logged.loc[(logged["m"] == 0) & (logged["slice"] == ALL), [*pair, "gap"]]
+    sampled = logged[logged["m"] > 0].merge(full.rename(columns={"gap": "full"}), on=pair)
+    sampled = sampled[sampled["full"] != 0.0]
     toward = (sampled["gap"] * np.sign(sampled["full"])).to_numpy(np.float64)
     agreed = _chance(toward, sampled["draw_error"].to_numpy(np.float64))
     sampled = sampled.assign(flipped=1.0 - agreed, wrong=1.0 - sampled["right"])
-    sampled = sampled[sampled["full"] != 0.0]
-    whole = sampled.assign(band=-1)
-    both = pd.concat([whole, sampled], ignore_index=True)
-    groups = both.groupby(["metric", "m", "correction", "band"], sort=True)
-    return groups[["flipped", "wrong"]].mean().join(groups.size().rename("pairs")).reset_index()
+    both = pd.concat([sampled.assign(band=-1), sampled], ignore_index=True)
+    return _means(both, ["metric", "m", "correction", "band"], ["flipped", "wrong"])
 
 
 def by_band(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return METHOD, band, right, pairs: reliability by the size of the true gap."""
-    groups = judged(pairs).groupby([*METHOD, "band"], sort=True)
-    return groups["right"].agg(["mean", "size"]).set_axis(["right", "pairs"], axis=1).reset_index()
+    return _means(judged(pairs), [*METHOD, "band"], ["right"])
 
 
 def by_world(scores: pd.DataFrame) -> pd.DataFrame:
     """Return METHOD, world, tau: agreement of orders, mean over the seeds of a world."""
     found = _orders(scores)
     return found.groupby([*METHOD, "world"], sort=True)["tau"].mean().reset_index()
+
+
+def _means(rows: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+    """Return the means of columns by what names a row, and the number of pairs."""
+    groups = rows.groupby(by, sort=True)
+    return groups[columns].mean().join(groups.size().rename("pairs")).reset_index()
 
 
 def _chance(toward: NDArray[np.float64], draw_error: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,6 +206,3 @@ def _order_of(orders: Any, key: Sequence[object]) -> dict[str, float]:
     tau = mean(part["tau"].to_numpy(np.float64)).interval()
     numbers = (tau.estimate, tau.low, tau.high, float(part["regret"].mean()))
     return dict(zip(names, numbers, strict=True))
-
-
-__all__ = ["GAPS", "TRUTH", "by_band", "by_world", "errors", "flips", "judged", "verdicts"]
