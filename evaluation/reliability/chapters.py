@@ -71,16 +71,17 @@ def choices(table: pd.DataFrame) -> Chapter:
             "The truth tells no two policies of this study apart, so that no method can be right or"
             " wrong; more users or more days of deployment would.",
         )
-    drawn, tables = {}, {}
+    drawn, usual, all_ = {}, {}, {}
     for source, words in SOURCES.items():
         own = table[table["source"] == source]
         if own.empty:
             continue
-        common = own[own["metric"].isin(COMMON) & (own["correction"] == RAW.name)]
+        common = usual_methods(own)
         shown = common if len(common) else own
         names = [label(row) for _, row in shown.iterrows()]
         drawn[words] = [figures.right_choices(shown, names, SPARE[0])]
-        tables[f"All methods, {words}"] = Table(HEADS, choice_rows(own))
+        usual[f"Usual methods, {words}"] = Table(HEADS, choice_rows(shown))
+        all_[f"All methods, {words}"] = Table(HEADS, choice_rows(own))
     lead = (
         "A pair of policies counts where the truth tells them apart. A coin would be right in half"
         " of them. “Lost by trusting it” is what the policy with the best number lacks in true"
@@ -89,10 +90,9 @@ def choices(table: pd.DataFrame) -> Chapter:
         " Intervals are over worlds."
     )
     panel = Panel("choices", "Numbers from", tuple(drawn), ("",), drawn)
-    first = next(iter(tables), "")
     return Chapter(
         "choices", title, lead, (panel,) if drawn else (),
-        tables, frozenset({first} if first else ()), _choice_finding(table),
+        usual | all_, frozenset(usual), _choice_finding(table),
     )  # fmt: skip
 
 
@@ -242,6 +242,11 @@ def worlds(pairs: pd.DataFrame, scores: pd.DataFrame) -> Chapter:
     )  # fmt: skip
 
 
+def usual_methods(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of COMMON methods against all candidates."""
+    return table[table["metric"].isin(COMMON) & (table["m"] == 0)]
+
+
 def choice_rows(table: pd.DataFrame) -> tuple[tuple[Cell, ...], ...]:
     """Return the cells of every method of a table of verdicts, in the order of HEADS."""
     return tuple(
@@ -271,12 +276,8 @@ def _band_table(table: pd.DataFrame) -> Table:
 
 def _choice_finding(table: pd.DataFrame) -> str:
     """Say which of the usual numbers from the log is the best, and which the worst."""
-    usual = table[
-        table["metric"].isin(COMMON)
-        & (table["source"] != "randomised")
-        & (table["m"] == 0)
-        & (table["pairs"] >= table["pairs"].max() / 2)
-    ]
+    usual = usual_methods(table)
+    usual = usual[(usual["source"] != "randomised") & (usual["pairs"] >= table["pairs"].max() / 2)]
     if len(usual) < 2:
         return ""
     best, worst = usual.iloc[0], usual.iloc[-1]
@@ -292,11 +293,11 @@ def _kind_finding(table: pd.DataFrame) -> str:
     if own.empty:
         return ""
     told = [
-        f"{row['metric']} {100 * row['wrong']:.0f} % ({100 * row['proxy']:.0f} on randomised"
-        " traffic)"
+        f"{row['metric']} {100 * row['wrong']:.0f} %, on randomised traffic"
+        f" {100 * row['proxy']:.0f} %"
         for _, row in own.iterrows()
     ]
-    return f"Pairs decided wrongly against all candidates: {', '.join(told)}."
+    return f"Pairs decided wrongly against all candidates: {'; '.join(told)}."
 
 
 def _flip_finding(table: pd.DataFrame) -> str:

@@ -17,7 +17,6 @@ from rich.table import Table
 from evaluation import drawing
 from evaluation.environment import environment_record
 from evaluation.page import Chapter, plots_of
-from evaluation.ranking.corrections import RAW
 from evaluation.reliability import chapters
 from evaluation.reliability.pairs import CELL
 from evaluation.reliability.settings import (
@@ -116,7 +115,7 @@ def render(folder: Path) -> Path:
 def show(judged: Judged, console: Console) -> None:
     """Print the usual methods against all candidates, the most reliable first."""
     table = verdicts(judged.pairs, judged.scores)
-    usual = table[table["metric"].isin(chapters.COMMON) & (table["m"] == 0)]
+    usual = chapters.usual_methods(table)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in ("numbers from", *TERMINAL):
         grid.add_column(head, justify="left" if head in ("numbers from", "method") else "right")
@@ -131,11 +130,7 @@ def markdown(
 ) -> str:
     """Return the findings and the usual methods as Markdown, for a repository."""
     counts = _counts(judged)
-    usual = table[
-        table["metric"].isin(chapters.COMMON)
-        & (table["m"] == 0)
-        & (table["correction"] == RAW.name)
-    ]
+    usual = chapters.usual_methods(table)
     lines = [
         f"# {heading.question}",
         "",

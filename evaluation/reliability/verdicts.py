@@ -68,7 +68,10 @@ def judged(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per method, the most reliable first.
+    """Return one row per method, the most reliable first; few pairs make no rank of their own.
+
+    Methods that judge fewer than half as many pairs as another come behind: only learned policies
+    predict probabilities.
 
     Args:
         pairs: columns as in `pairs`.
@@ -106,9 +109,10 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*METHOD, *VERDICT])
-    return table.sort_values(
-        ["right", *METHOD], ascending=[False] + [True] * len(METHOD), kind="stable"
-    ).reset_index(drop=True)
+    table["few"] = table["pairs"] < table["pairs"].max() / 2
+    keys = ["few", "right", *METHOD]
+    ordered = table.sort_values(keys, ascending=[key != "right" for key in keys], kind="stable")
+    return ordered.drop(columns="few").reset_index(drop=True)
 
 
 def errors(pairs: pd.DataFrame) -> pd.DataFrame:
