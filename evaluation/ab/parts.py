@@ -88,10 +88,16 @@ class Parts:
         state = State.load(self.folder / state_path(simulation.days))
         return World(simulation.world, simulation.seed, state)
 
-    def control(self) -> UserTotals:
-        """Return what the control does when it serves everybody."""
+    def control(self) -> tuple[UserTotals, ...]:
+        """Return what the control does when it serves everybody: by one day, two days, all."""
         name = self.settings.control
-        return self._kept(name, "twin", lambda: self._serve(self._server(name), name).totals())
+
+        def by_day() -> tuple[UserTotals, ...]:
+            served = self._serve(self._server(name), name)
+            days = range(1, self.settings.ab_days + 1)
+            return tuple(served.until(self.schedule.start_s + d * DAY_S).totals() for d in days)
+
+        return self._kept(name, "twin", by_day)
 
     def arm(self, name: str) -> Arm:
         """Return what every design does with a treated policy."""

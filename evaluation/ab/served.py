@@ -54,6 +54,16 @@ class Served:
         own = replace(own, user_id=shown.user_id[at])
         return user_totals(shown, own, self.objective, units)
 
+    def until(self, end_s: float) -> Served:
+        """Return what an end at `end_s` would have left: earlier sessions, and what they led to."""
+        kept = self.shown.session_start_s < end_s
+        return replace(
+            self,
+            shown=self.shown.take(kept),
+            truth=self.truth.take(kept),
+            bought=self.bought.take(self.bought.known_s <= end_s),
+        )
+
     def credit(self, target: str) -> NDArray[np.float64]:
         """Return a target of each impression [N]; of purchases those that ever come."""
         if target == "purchase":

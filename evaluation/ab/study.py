@@ -17,6 +17,7 @@ from evaluation.ab.interference import interference
 from evaluation.ab.multiplicity import benjamini_hochberg, holm, joint_differences
 from evaluation.ab.panel import panel_of, sums_of
 from evaluation.ab.parts import METRICS, Arm, Parts
+from evaluation.ab.planning import Planning, planning
 from evaluation.ab.power import minimum_detectable
 from evaluation.ab.settings import AbSettings
 from evaluation.environment import environment_record
@@ -47,6 +48,8 @@ class Designs:
     """One row per policy, design and metric, beside the truth."""
     gates: pd.DataFrame
     """One row per policy and gate."""
+    planning: Planning
+    """What the next split could find."""
 
     @property
     def passes(self) -> bool:
@@ -72,7 +75,8 @@ def compare_designs(settings: AbSettings) -> Designs:
         drop_broken(folder, progress)
         log = write_log(simulation, folder, progress)
         parts = Parts(settings, log, folder, progress)
-        control = parts.control()
+        days = parts.control()
+        control = days[-1]
         arms = [parts.arm(name) for name in settings.treated]
         done = progress.step("inference")
         shown, bought = log.impressions(), log.purchases()
@@ -86,8 +90,10 @@ def compare_designs(settings: AbSettings) -> Designs:
             for arm in arms
             for gate in _gates(arm, before, last_s, parts.plan, log, settings)
         ]
+        planned = planning(days, before, METRICS, settings.salt)
         done()
-    return Designs(settings, environment_record()["command"], effects, pd.DataFrame(checks))
+    command = environment_record()["command"]
+    return Designs(settings, command, effects, pd.DataFrame(checks), planned)
 
 
 def _rows(
