@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from evaluation.ab.assignment import Split, Switchback
 from evaluation.ab.effect import Effect
 from evaluation.ab.interleaving import TeamDraft, preference
-from evaluation.ab.served import Served, serve
 from evaluation.ab.settings import AbSettings
 from evaluation.ab.switchback import PairedBlocks, paired_blocks
 from evaluation.ab.traffic import Traffic
+from evaluation.ab.twin_run import TwinRun, serve
 from evaluation.blame import blaming
 from evaluation.environment import source_digest
 from evaluation.online import UserTotals
@@ -131,7 +131,7 @@ class Parts:
             self._kept(name, "interleaving", interleaving),
         )
 
-    def _serve(self, ranker: Ranker, name: str) -> Served:
+    def _serve(self, ranker: Ranker, name: str) -> TwinRun:
         with blaming(name, "ranking", self._fitted.get(name)):
             return serve(ranker, self.world, self.settings.ab_days)
 

@@ -17,7 +17,7 @@ from sim.world import World
 
 
 @dataclass(frozen=True)
-class Served:
+class TwinRun:
     """Impressions of some days, their truth, and what they led to."""
 
     shown: Impressions
@@ -54,7 +54,7 @@ class Served:
         own = replace(own, user_id=shown.user_id[at])
         return user_totals(shown, own, self.objective, units)
 
-    def until(self, end_s: float) -> Served:
+    def until(self, end_s: float) -> TwinRun:
         """Return what an end at `end_s` would have left: earlier sessions, and what they led to."""
         kept = self.shown.session_start_s < end_s
         return replace(
@@ -73,7 +73,7 @@ class Served:
 
 def serve(
     ranker: Ranker, world: World, days: int, on_day: Callable[[int], None] | None = None
-) -> Served:
+) -> TwinRun:
     """Let a ranker serve a twin of the world.
 
     Args:
@@ -87,7 +87,7 @@ def serve(
         records.append(record)
         if on_day is not None:
             on_day(len(records))
-    return Served(
+    return TwinRun(
         Impressions.concat([r.impressions for r in records]),
         TruthRows.concat([r.truth for r in records]),
         Purchases.concat([r.purchases for r in records]),
