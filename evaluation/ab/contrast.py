@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from evaluation.ab.level import Level
-from evaluation.intervals import LEVEL, spread
+from evaluation.intervals import LEVEL, Scale, spread
 
 Array = NDArray[np.float64]
 Unit = Literal["difference", "lift", "preference"]
@@ -62,11 +62,11 @@ class Contrast:
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}; it must lie in (0, 1)")
         error = np.where(self.standard_error > 0.0, self.standard_error, np.nan)
-        half: Array = stdtrit(self.df, 0.5 + level / 2.0) * error
+        half = stdtrit(self.df, 0.5 + level / 2.0) * error
         if self.unit == "lift":  # from the logarithm to the estimate's own unit
-            half = np.asarray(half * (1.0 + self.estimate), np.float64)
-            return spread(self.estimate, half, "lift")
-        return spread(self.estimate, half, "plain")
+            half = half * (1.0 + self.estimate)
+        scale: Scale = "lift" if self.unit == "lift" else "plain"
+        return spread(self.estimate, np.asarray(half, np.float64), scale)
 
 
 def between(treated: Level, control: Level, unit: Unit = "difference") -> Contrast:
