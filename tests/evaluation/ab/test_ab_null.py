@@ -137,7 +137,6 @@ def null_log() -> TwinRun:
     return serve(server("random"), World(preset("null", SMALL), 1), 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user", "clicks_per_user"])
 @pytest.mark.parametrize("cuped", [False, True], ids=["delta", "cuped"])
 def test_split_of_a_log(null_log: TwinRun, metric: str, cuped: bool) -> None:
@@ -150,7 +149,6 @@ def test_split_of_a_log(null_log: TwinRun, metric: str, cuped: bool) -> None:
     assert BAND[0] < rate(split(panel, cuped, 0.5)) < BAND[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user"])
 def test_twins_of_a_log(null_log: TwinRun, metric: str) -> None:
     other = serve(server("recency"), World(preset("null", SMALL), 1), 4)
@@ -160,7 +158,6 @@ def test_twins_of_a_log(null_log: TwinRun, metric: str) -> None:
     assert BAND[0] < rate(twins(one, two)) < BAND[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user"])
 def test_switchback_of_a_log(null_log: TwinRun, metric: str) -> None:
     blocks = paired_blocks(null_log, Switchback(0.0, TICK_S), metric)
@@ -169,7 +166,6 @@ def test_switchback_of_a_log(null_log: TwinRun, metric: str) -> None:
     assert BAND[0] < rate(found) < BAND[1]
 
 
-@pytest.mark.slow
 def test_interleaving_of_a_log() -> None:
     ranker = TeamDraft(server("random"), server("random"))
     served = serve(ranker, World(preset("null", SMALL), 1), 2)
