@@ -64,8 +64,10 @@ class UserTotals:
         """Number of users U, visitors or not."""
         return int(self.sums.shape[2])
 
-    def estimate(self, metric: str, scenario: str = ALL) -> Estimate:
-        """Return a metric of METRICS in one of SCOPES, clustered by user.
+    def columns(
+        self, metric: str, scenario: str = ALL
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return numerator and denominator [U] of a metric of METRICS in one of SCOPES.
 
         Raises:
             ResultsError: the metric or the scenario is unknown.
@@ -76,6 +78,15 @@ class UserTotals:
             raise ResultsError(f"scenario {scenario!r} is unknown; allowed: {', '.join(SCOPES)}")
         scope = SCOPES.index(scenario)
         numerator, denominator = (self.sums[SUMS.index(name), scope] for name in METRICS[metric])
+        return numerator, denominator
+
+    def estimate(self, metric: str, scenario: str = ALL) -> Estimate:
+        """Return a metric of METRICS in one of SCOPES, clustered by user.
+
+        Raises:
+            ResultsError: the metric or the scenario is unknown.
+        """
+        numerator, denominator = self.columns(metric, scenario)
         scale: Scale = "share" if metric in SHARES else "positive"
         return ratio(numerator, denominator, scale=scale)
 

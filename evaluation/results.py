@@ -39,7 +39,7 @@ Vocabulary of `metric`
     PCOC also by slice ``decile D`` of the prediction, levels only. No AUC for ``watch``, whose
     label is not binary.
 
-    Off-policy, offline, from the held-out log, E an estimator (`evaluation.off_policy.panel`):
+    Off-policy, offline, from the held-out log, E an estimator (`evaluation.off_policy.assessment`):
     ``top_value/E`` the worth of the room at the top of a page, ``request_value/E`` that of a page;
     ``effective_rounds/S``, ``mean_weight/S`` and ``unsupported/S``, S "top" or "request", say what
     the weights are worth; with kind "truth" ``top_value`` and ``request_value`` of the deployed

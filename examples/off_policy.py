@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evaluation.hindsight import Hindsight
-from evaluation.off_policy.panel import Beside, Panel, beside, panel_of_rounds
+from evaluation.off_policy.assessment import Assessment, Beside, assess_rounds, beside
 from evaluation.off_policy.replay import ServedPolicy, observed_worth, replay
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random
@@ -17,7 +17,7 @@ from sim.log import Log
 from sim.simulate import simulate
 
 
-def main(folder: Path) -> tuple[Panel, dict[str, Beside]]:
+def main(folder: Path) -> tuple[Assessment, dict[str, Beside]]:
     """Log a day in `folder`; return the panel and each estimate beside the truth."""
     world = World(preset("tiny"), seed=0)
     server = Server(Random(), Exploration())
@@ -27,7 +27,7 @@ def main(folder: Path) -> tuple[Panel, dict[str, Beside]]:
     truth = Hindsight(world, world.state, log).open()
     reward = observed_worth(log.impressions(), world.config.objective)
     seen = replay(log, target, reward, places=False, truth_for=truth.truth_for)
-    panel = panel_of_rounds(seen.rounds(), seen.tops.unsupported)
+    panel = assess_rounds(seen.rounds(), seen.tops.unsupported)
     value = float(seen.tops.true_value.mean())
     return panel, {name: beside(f.estimate, value) for name, f in panel.findings.items()}
 

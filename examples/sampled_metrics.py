@@ -7,7 +7,11 @@ from evaluation.offline import OfflineProtocol, judge
 from evaluation.ranking.corrections import CORRECTIONS, RAW
 from evaluation.ranking.metrics import RankMetric
 from evaluation.ranking.ranks import Ranks
-from evaluation.ranking.sampling_fidelity import Fidelity, best_correction, expected_fidelity
+from evaluation.ranking.sampling_fidelity import (
+    SamplingFidelity,
+    best_correction,
+    expected_fidelity,
+)
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.rank import Exploration, Server
@@ -15,7 +19,7 @@ from sim import preset
 from sim.simulate import simulate
 
 
-def main(folder: Path) -> tuple[dict[str, Fidelity], str]:
+def main(folder: Path) -> tuple[dict[str, SamplingFidelity], str]:
     """Log two days in `folder`; return the fidelity of each correction, and the nearest one."""
     server = Server(Random(), Exploration())
     log = simulate(preset("tiny"), 0, server, 2, folder / "log", ranker_name="random")

@@ -50,6 +50,19 @@ def test_a_correction_brings_sampled_metrics_nearer_to_full_ones(tmp_path: Path)
     assert not np.isnan([way.error for way in found.values()]).any()
 
 
+def test_an_experiment_of_ones_own_is_judged_from_arrays(capsys) -> None:
+    gate, found, (low, high) = example("ab_inference").main()
+    assert gate.passes
+    plain, cuped = found["ctr"], found["ctr, CUPED"]
+    assert plain.covers(0.03)
+    assert cuped.covers(0.03)
+    assert cuped.standard_error < 0.95 * plain.standard_error
+    assert found["views"].covers(0.0)
+    assert (high - low)[-1] < 0.5 * (high - low)[0]
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("sample ratio", "Holm", "max-t", "power with CUPED"))
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 120

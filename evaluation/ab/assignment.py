@@ -6,7 +6,6 @@ and nothing of the world is drawn from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -174,16 +173,6 @@ def redrawn(clusters: int, runs: int, share: float = 0.5, seed: int = 0) -> NDAr
     wide = four.transpose(2, 1, 0).reshape(runs, 4 * words)
     below = np.uint32(min(round(share * 2.0**32), 2**32 - 1))
     return np.asarray(wide[:, :clusters] < below, np.bool_)
-
-
-def require_names(names: Sequence[str], n_arms: int) -> None:
-    """Raise unless every arm has one name of its own.
-
-    Raises:
-        ConfigError: they do not fit.
-    """
-    if len(names) != n_arms or len(set(names)) != n_arms:
-        raise ConfigError(f"arms = {list(names)}; allowed: {n_arms} different names")
 
 
 def _require_salt(salt: int) -> None:

@@ -97,19 +97,6 @@ def resampled_ratios(numerators: Array, denominators: Array, draws: int, seed: i
         return np.where(bottom != 0.0, top / bottom, np.nan)
 
 
-def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[Array, Array]:
-    """Return the ends [D] of the percentile intervals of replicates [R, D].
-
-    Raises:
-        ValueError: `level` is outside (0, 1).
-    """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level}; it must lie in (0, 1)")
-    tail = 0.5 - level / 2.0
-    low, high = np.quantile(replicates, [tail, 1.0 - tail], axis=0)
-    return low, high
-
-
 @kernel
 def _count(
     seed: int, block: int, first: int, size: int, hits: NDArray[np.int64], counts: Array

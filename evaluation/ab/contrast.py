@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from evaluation.ab.level import Level
-from evaluation.intervals import LEVEL
+from evaluation.intervals import LEVEL, Scale, spread
 
 Array = NDArray[np.float64]
 Unit = Literal["difference", "lift", "preference"]
@@ -63,12 +63,10 @@ class Contrast:
             raise ValueError(f"level is {level}; it must lie in (0, 1)")
         error = np.where(self.standard_error > 0.0, self.standard_error, np.nan)
         half = stdtrit(self.df, 0.5 + level / 2.0) * error
-        if self.unit == "lift":
-            with np.errstate(over="ignore"):
-                factor = np.exp(half)
-            ratio = np.where(self.estimate > -1.0, 1.0 + self.estimate, np.nan)
-            return ratio / factor - 1.0, ratio * factor - 1.0
-        return self.estimate - half, self.estimate + half
+        if self.unit == "lift":  # from the logarithm to the estimate's own unit
+            half = half * (1.0 + self.estimate)
+        scale: Scale = "lift" if self.unit == "lift" else "plain"
+        return spread(self.estimate, np.asarray(half, np.float64), scale)
 
 
 def between(treated: Level, control: Level, unit: Unit = "difference") -> Contrast:
@@ -95,7 +93,8 @@ def within(
     """Return the contrast of two arms that share their clusters.
 
     The ratios sum y / sum x of both arms are linearised and paired by cluster, as
-    `evaluation.intervals.difference` does for one run.
+    `evaluation.intervals.difference` and `lift` do for one run; here for thousands at once, which
+    have no events to count and no influence to keep.
 
     Args:
         treated: sums y and x of the treated arm in each cluster [..., U].

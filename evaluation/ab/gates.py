@@ -29,6 +29,7 @@ from evaluation.ab.contrast import between
 from evaluation.ab.level import cuped_levels, ratio_level
 from evaluation.ab.moments import Moments, assigned
 from evaluation.ab.panel import Panel
+from evaluation.classification import cross_entropy
 from evaluation.intervals import clustered_mean
 
 RED = 0.001
@@ -221,7 +222,9 @@ def leak(
     """
     if not all(((p >= 0.0) & (p <= 1.0)).all() for p in (predicted, true)):
         return Gate("leak", False, np.nan, "predictions or truth that are no probabilities")
-    gap = _log_loss(label, predicted) - _log_loss(label, true)
+    happened = label.astype(np.float64)
+    losses = (cross_entropy(p.astype(np.float64), happened) for p in (predicted, true))
+    gap = next(losses) - next(losses)
     users, of = np.unique(user_id, return_inverse=True)
     estimate = clustered_mean(gap, of, len(users), "plain")
     error = estimate.standard_error
@@ -238,9 +241,3 @@ def leak(
 def _untested(name: str, what: str) -> Gate:
     """Return a red gate: what was not tested has not passed."""
     return Gate(name, False, np.nan, f"nothing to test: {what}")
-
-
-def _log_loss(label: NDArray[np.bool_], p: NDArray[np.floating]) -> NDArray[np.float64]:
-    tiny = 1e-7
-    inside = np.clip(p.astype(np.float64), tiny, 1.0 - tiny)
-    return -np.where(label, np.log(inside), np.log1p(-inside))

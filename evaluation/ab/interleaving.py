@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from evaluation.ab.assignment import PICK_COIN, hashed
 from evaluation.ab.effect import Effect, of_estimate
+from evaluation.ab.servers import Servers
 from evaluation.intervals import cluster_sums, ratio
 from policies.rank import Server
 from sim.config import ConfigError
@@ -62,7 +62,7 @@ class Teams:
         return self.team[at, shown.position] if len(shown) else np.zeros(0, np.int8)
 
 
-class TeamDraft:
+class TeamDraft(Servers):
     """Mixes the slates of two servers.
 
     It keeps who picked what, so it must serve in the process that asks for `teams` afterwards.
@@ -80,19 +80,9 @@ class TeamDraft:
         """Store the teams."""
         if not 0 <= salt <= MAX_SEED:
             raise ConfigError(f"salt = {salt!r}; allowed: an integer in [0, {MAX_SEED}]")
-        self.servers = (control, treated)
+        super().__init__((control, treated))
         self.salt = salt
         self._served: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether the policy of a team is privileged."""
-        return any(server.needs_truth for server in self.servers)
-
-    @property
-    def observes(self) -> bool:
-        """Whether the policy of a team follows the event stream."""
-        return any(server.observes for server in self.servers)
 
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
@@ -188,26 +178,6 @@ def preference(
     signed = np.where(team == 1, credit, -credit)
     gain, whole = (cluster_sums(v, shown.user_id, n_users) for v in (signed, credit))
     return of_estimate("interleaving", metric, "preference", ratio(gain, whole), "user")
-
-
-def sign_test(
-    shown: Impressions, team: NDArray[np.int8], credit: NDArray[np.floating]
-) -> tuple[int, int, float]:
-    """Return sessions that team 1 wins, that team 0 wins, and the two-sided p-value of a fair coin.
-
-    Sessions of one user are not independent, so that the p-value is right where users hardly come
-    back; `preference` is clustered by user.
-
-    Args:
-        shown: impressions [N].
-        team: of each [N].
-        credit: what each earned [N].
-    """
-    session, of = np.unique(shown.session_id, return_inverse=True)
-    gain = cluster_sums(np.where(team == 1, credit, -credit), of, len(session))
-    won, lost = int((gain > 0.0).sum()), int((gain < 0.0).sum())
-    p_value = float(binomtest(won, won + lost).pvalue) if won + lost else float("nan")
-    return won, lost, p_value
 
 
 @kernel

@@ -90,15 +90,6 @@ class Joint:
         out[known] = adjusted
         return out
 
-    def critical_value(self, level: float = 0.95) -> float:
-        """Return how many standard errors make intervals of all estimates cover at once."""
-        error = self.standard_errors
-        known = np.isfinite(error) & (error > 0.0)
-        if not known.any():
-            return float("nan")
-        null = np.abs(self.replicates[:, known] - self.replicates[:, known].mean(axis=0))
-        return float(np.quantile((null / error[known]).max(axis=1), level))
-
 
 def joint_differences(
     treated: tuple[Array, Array], control: tuple[Array, Array], draws: int, seed: int = 0

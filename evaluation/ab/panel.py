@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.online import METRICS, SCOPES, SUMS, UserTotals
+from evaluation.online import UserTotals
 from evaluation.results import ALL
 
 Array = NDArray[np.float64]
@@ -74,21 +74,6 @@ class Panel:
         )
 
 
-def sums_of(totals: UserTotals, metric: str, scenario: str = ALL) -> tuple[Array, Array]:
-    """Return numerator and denominator [U] of a metric of `evaluation.online.METRICS`.
-
-    Raises:
-        ValueError: the metric or the scenario is unknown.
-    """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; allowed: {', '.join(METRICS)}")
-    if scenario not in SCOPES:
-        raise ValueError(f"scenario {scenario!r} is unknown; allowed: {', '.join(SCOPES)}")
-    scope = SCOPES.index(scenario)
-    top, bottom = (totals.sums[SUMS.index(name), scope] for name in METRICS[metric])
-    return top, bottom
-
-
 def panel_of(
     totals: UserTotals, metric: str, scenario: str = ALL, before: UserTotals | None = None
 ) -> tuple[Panel, NDArray[np.int64]]:
@@ -104,9 +89,10 @@ def panel_of(
         The panel, and the user id of each of its rows.
 
     Raises:
-        ValueError: the metric or the scenario is unknown, or `before` knows more users.
+        ResultsError: the metric or the scenario is unknown.
+        ValueError: `before` knows more users.
     """
-    y, x = sums_of(totals, metric, scenario)
+    y, x = totals.columns(metric, scenario)
     users = np.flatnonzero((y != 0.0) | (x != 0.0))
     if before is None:
         return Panel(y[users], x[users]), users
@@ -116,5 +102,5 @@ def panel_of(
             "must be at most as many"
         )
     more = (0, totals.users - before.users)
-    early, below = (np.pad(column, more)[users] for column in sums_of(before, metric, scenario))
+    early, below = (np.pad(column, more)[users] for column in before.columns(metric, scenario))
     return Panel(y[users], x[users], early, below), users

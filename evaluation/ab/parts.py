@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from evaluation.ab.assignment import Split, Switchback
 from evaluation.ab.effect import Effect
 from evaluation.ab.interleaving import TeamDraft, preference
-from evaluation.ab.served import Served, serve
 from evaluation.ab.settings import AbSettings
 from evaluation.ab.switchback import PairedBlocks, paired_blocks
 from evaluation.ab.traffic import Traffic
+from evaluation.ab.twin_run import TwinRun, serve
 from evaluation.blame import blaming
 from evaluation.environment import source_digest
 from evaluation.online import UserTotals
@@ -88,10 +88,16 @@ class Parts:
         state = State.load(self.folder / state_path(simulation.days))
         return World(simulation.world, simulation.seed, state)
 
-    def control(self) -> UserTotals:
-        """Return what the control does when it serves everybody."""
+    def control(self) -> tuple[UserTotals, ...]:
+        """Return what the control does when it serves everybody: by one day, two days, all."""
         name = self.settings.control
-        return self._kept(name, "twin", lambda: self._serve(self._server(name), name).totals())
+
+        def by_day() -> tuple[UserTotals, ...]:
+            served = self._serve(self._server(name), name)
+            days = range(1, self.settings.ab_days + 1)
+            return tuple(served.until(self.schedule.start_s + d * DAY_S).totals() for d in days)
+
+        return self._kept(name, "twin", by_day)
 
     def arm(self, name: str) -> Arm:
         """Return what every design does with a treated policy."""
@@ -125,7 +131,7 @@ class Parts:
             self._kept(name, "interleaving", interleaving),
         )
 
-    def _serve(self, ranker: Ranker, name: str) -> Served:
+    def _serve(self, ranker: Ranker, name: str) -> TwinRun:
         with blaming(name, "ranking", self._fitted.get(name)):
             return serve(ranker, self.world, self.settings.ab_days)
 

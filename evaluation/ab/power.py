@@ -74,19 +74,6 @@ def minimum_detectable(standard_error: float, power: float = 0.8, level: float =
     return float((ndtri(0.5 + level / 2.0) + ndtri(power)) * standard_error)
 
 
-def clusters_needed(
-    deviation: float, effect: float, power: float = 0.8, level: float = 0.95
-) -> float:
-    """Return how many independent differences of this standard deviation show an effect.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
-    if effect == 0.0:
-        raise ValueError("effect is 0; allowed: anything else")
-    return float((minimum_detectable(deviation, power, level) / effect) ** 2)
-
-
 def power_curve(
     panel: Panel,
     lifts: Sequence[float],

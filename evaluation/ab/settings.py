@@ -17,7 +17,8 @@ from evaluation.study_folder import CONFIG
 from sim.config import ConfigError
 
 README, EFFECTS, GATES = "README.md", "effects.parquet", "gates.parquet"
-FILES = (README, EFFECTS, GATES, CONFIG)
+DETECTABLE, POWER = "detectable.parquet", "power.parquet"
+FILES = (README, EFFECTS, GATES, DETECTABLE, POWER, CONFIG)
 """Everything that a comparison of designs writes."""
 
 

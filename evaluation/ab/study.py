@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from evaluation.ab import gates
 from evaluation.ab.assignment import Split
-from evaluation.ab.effect import Effect, of_estimate, split_effect, twin_effect
+from evaluation.ab.effect import Effect, split_effect, twin_effect
 from evaluation.ab.gates import Gate
 from evaluation.ab.interference import interference
 from evaluation.ab.multiplicity import benjamini_hochberg, holm, joint_differences
-from evaluation.ab.panel import panel_of, sums_of
+from evaluation.ab.panel import panel_of
 from evaluation.ab.parts import METRICS, Arm, Parts
+from evaluation.ab.planning import Planning, planning
 from evaluation.ab.power import minimum_detectable
 from evaluation.ab.settings import AbSettings
 from evaluation.environment import environment_record
@@ -47,6 +48,8 @@ class Designs:
     """One row per policy, design and metric, beside the truth."""
     gates: pd.DataFrame
     """One row per policy and gate."""
+    planning: Planning
+    """What the next split could find."""
 
     @property
     def passes(self) -> bool:
@@ -72,7 +75,8 @@ def compare_designs(settings: AbSettings) -> Designs:
         drop_broken(folder, progress)
         log = write_log(simulation, folder, progress)
         parts = Parts(settings, log, folder, progress)
-        control = parts.control()
+        days = parts.control()
+        control = days[-1]
         arms = [parts.arm(name) for name in settings.treated]
         done = progress.step("inference")
         shown, bought = log.impressions(), log.purchases()
@@ -86,8 +90,10 @@ def compare_designs(settings: AbSettings) -> Designs:
             for arm in arms
             for gate in _gates(arm, before, last_s, parts.plan, log, settings)
         ]
+        planned = planning(days, before, METRICS, settings.salt)
         done()
-    return Designs(settings, environment_record()["command"], effects, pd.DataFrame(checks))
+    command = environment_record()["command"]
+    return Designs(settings, command, effects, pd.DataFrame(checks), planned)
 
 
 def _rows(
@@ -105,9 +111,7 @@ def _rows(
         )
         for effect in found:
             yield _row(arm.policy, effect, truth.estimate)
-        switched = of_estimate(
-            "switchback", metric, "lift", arm.switchback[metric].estimate("lift"), "pair of blocks"
-        )
+        switched = arm.switchback[metric].effect(metric, "lift")
         # a user counts once a block there, so metrics per user ask something else
         alike = not metric.endswith("_per_user")
         yield _row(arm.policy, switched, truth.estimate if alike else float("nan"))
@@ -146,8 +150,8 @@ def _adjusted(effects: pd.DataFrame, arms: Sequence[Arm], control: UserTotals) -
     pairs = [
         [np.column_stack(columns) for columns in zip(*sums, strict=True)]
         for sums in (
-            [sums_of(arm.twin, metric) for arm, metric in questions],
-            [sums_of(control, metric) for _, metric in questions],
+            [arm.twin.columns(metric) for arm, metric in questions],
+            [control.columns(metric) for _, metric in questions],
         )
     ]
     came = np.logical_or.reduce([columns.any(axis=1) for pair in pairs for columns in pair])

@@ -19,12 +19,14 @@ from evaluation import intervals
 from evaluation.ab.assignment import Switchback, redrawn
 from evaluation.ab.contrast import Contrast, Unit, within
 from evaluation.ab.effect import Effect, of_estimate
-from evaluation.ab.panel import sums_of
-from evaluation.ab.served import Served
+from evaluation.ab.twin_run import TwinRun
 from evaluation.intervals import Estimate, cluster_sums, ratio
 from evaluation.results import ALL
 
 Array = NDArray[np.float64]
+
+_ROUNDING = 1e-9
+"""Relative difference of statistics that are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class PairedBlocks:
         high, low = (ratio(y, x) for y, x in (self.treated, self.control))
         found = compare(high, low)
         return replace(found, events=self.events)
+
+    def effect(self, metric: str, unit: Unit) -> Effect:
+        """Return the difference or lift as the effect on a metric."""
+        return of_estimate("switchback", metric, unit, self.estimate(unit), "pair of blocks")
 
     def flipped(self, runs: int, unit: Unit = "difference", seed: int = 0) -> Contrast:
         """Return the contrasts [R] if the coins of all pairs had fallen anew.
@@ -70,12 +76,13 @@ class PairedBlocks:
         if np.isnan(own):
             return own
         others = np.abs(self.flipped(runs, unit, seed).statistic)
-        as_far = (others >= own) | np.isnan(others)
+        # all coins the other way lie as far, but for the last digits
+        as_far = (others >= own * (1.0 - _ROUNDING)) | np.isnan(others)
         return float((1 + as_far.sum()) / (1 + runs))
 
 
 def paired_blocks(
-    served: Served, plan: Switchback, metric: str, scenario: str = ALL, ultimate: bool = False
+    served: TwinRun, plan: Switchback, metric: str, scenario: str = ALL, ultimate: bool = False
 ) -> PairedBlocks:
     """Add up a metric in the blocks of complete pairs, after the washout.
 
@@ -89,7 +96,7 @@ def paired_blocks(
         ultimate: whether to count purchases that came later.
 
     Raises:
-        ValueError: the metric or the scenario is unknown.
+        ResultsError: the metric or the scenario is unknown.
     """
     shown = served.shown
     pair, _ = plan.pairs_of(shown.session_start_s)
@@ -101,7 +108,7 @@ def paired_blocks(
     unit = np.full(len(cell), -1, np.int64)
     unit[cell >= 0] = index
     totals = served.totals_by(unit, len(cells), ultimate)
-    y, x = sums_of(totals, metric, scenario)
+    y, x = totals.columns(metric, scenario)
     width = blocks + blocks % 2
     of_cell = cells % blocks
     tables = [cluster_sums(v, of_cell, width).reshape(-1, 2) for v in (y, x)]
@@ -109,16 +116,3 @@ def paired_blocks(
     there = (tables[1] > 0.0).all(axis=1)
     top, bottom = (table[there] for table in tables)
     return PairedBlocks((top[:, 1], bottom[:, 1]), (top[:, 0], bottom[:, 0]), int(with_event.min()))
-
-
-def switchback_effect(
-    served: Served,
-    plan: Switchback,
-    metric: str,
-    scenario: str = ALL,
-    unit: Unit = "difference",
-    ultimate: bool = False,
-) -> Effect:
-    """Return the effect that a switchback shows; arguments and errors as in `paired_blocks`."""
-    blocks = paired_blocks(served, plan, metric, scenario, ultimate)
-    return of_estimate("switchback", metric, unit, blocks.estimate(unit), "pair of blocks")

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.ab.assignment import Plan, Split
+from evaluation.ab.servers import Servers
 from policies.rank import Server
 from sim.config import ConfigError
 from sim.schema import PAD, Floats, Impressions, Purchases, Requests, Slate
 from sim.truth import RequestTruth
 
 
-class Traffic:
+class Traffic(Servers):
     """Routes each request to the server of its session's arm.
 
     A request is ranked as if its arm served alone, so that traffic whose arms hold one policy
@@ -44,7 +45,7 @@ class Traffic:
             raise ConfigError(
                 f"own_data = True with {type(plan).__name__}; allowed: with a Split of users"
             )
-        self.servers = tuple(servers)
+        super().__init__(servers)
         self.plan = plan
         self.own_data = own_data
         self._met: list[NDArray[np.int64]] = []
@@ -53,16 +54,6 @@ class Traffic:
     def exposures(self) -> NDArray[np.int64]:
         """Pairs (user, arm that served a request of theirs), each once, [N, 2]."""
         return np.unique(np.concatenate([np.zeros((0, 2), np.int64), *self._met]), axis=0)
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether the policy of an arm is privileged."""
-        return any(server.needs_truth for server in self.servers)
-
-    @property
-    def observes(self) -> bool:
-        """Whether the policy of an arm follows the event stream."""
-        return any(server.observes for server in self.servers)
 
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None

@@ -7,7 +7,7 @@
     diagnostics                what the weights say about the overlap of the two policies
     propensity, marginals      exact probabilities of logged slates under any served policy
     support                    what the logging policy could have shown instead
-    replay, panel              from a simulated log to every estimate, beside the truth
+    replay, assessment           from a simulated log to every estimate, beside the truth
     valuation                  the same for the policies of a study, as rows of its results
 
 Every estimator returns an `evaluation.intervals.Estimate` clustered by user: its interval is robust

@@ -31,7 +31,7 @@ brackets the half width; the logging policy brings 58.9):
 A request at which the logging policy ranked before still has the best rooms unseen, so the span
 "request" promises more than a deployed policy, which uses them up, can keep; with the span
 "session" the weights that would make it right are the ones the log does not hold, and the interval
-does not tell. Look at the effective sample size first (`panel.Panel.overlap`).
+does not tell. Look at the effective sample size first (`assessment.Assessment.overlap`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Estimate, cluster_sums, ratio
+from evaluation.off_policy.marginals import factored_weight
 from evaluation.off_policy.rounds import OffPolicyError, ratio_of, require_column, require_users
 from sim.kernel import kernel
 
@@ -81,6 +82,7 @@ class Slates:
         pseudo_weight: Array | None = None,
         q_chosen: Array | None = None,
         q_target: Array | None = None,
+        independent: bool = False,
     ) -> Slates:
         """Return slates of one length from tables [B, K].
 
@@ -93,15 +95,21 @@ class Slates:
             pseudo_weight: of the pseudo-inverse [B].
             q_chosen: estimated reward from each place on.
             q_target: its expectation under the target.
+            independent: both policies fill every place without regard to the others, as platforms
+                do that allow an item twice: then `place_ratio` and `pseudo_weight` follow.
 
         Raises:
             OffPolicyError: a probability is not one, or what was logged could not have been.
         """
         b, k = reward.shape
         users = np.arange(b) if user_id is None else np.asarray(user_id)
+        start = np.arange(b + 1, dtype=np.int64) * k
+        if independent:
+            place_ratio = ratio_of(p_target, p_logging)
+            pseudo_weight = factored_weight(place_ratio.ravel(), start)
         tables = {"place_ratio": place_ratio, "q_chosen": q_chosen, "q_target": q_target}
         return cls(
-            start=np.arange(b + 1, dtype=np.int64) * k,
+            start=start,
             user_id=users.astype(np.int64),
             n_users=int(users.max(initial=-1)) + 1,
             reward=np.ascontiguousarray(reward, np.float64).ravel(),

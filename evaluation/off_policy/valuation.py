@@ -23,7 +23,7 @@ import numpy as np
 
 from evaluation.deployment import PageWorth
 from evaluation.intervals import Interval, difference, lift
-from evaluation.off_policy.panel import Panel, panel_of_rounds, panel_of_slates
+from evaluation.off_policy.assessment import Assessment, assess_rounds, assess_slates
 from evaluation.off_policy.replay import ServedPolicy, observed_worth, replay
 from evaluation.off_policy.rounds import OffPolicyError
 from evaluation.offline import TruthSource, follow
@@ -49,12 +49,12 @@ EXPLORED = 0.01
 class Valuation:
     """What one log says about one policy; pickles."""
 
-    top: Panel
+    top: Assessment
     """Of the room at the top of a page."""
-    request: Panel
+    request: Assessment
     """Of a page."""
 
-    def panels(self) -> tuple[tuple[str, Panel], ...]:
+    def panels(self) -> tuple[tuple[str, Assessment], ...]:
         """Return both panels with what they value."""
         return (("top", self.top), ("request", self.request))
 
@@ -116,8 +116,8 @@ def valuation(
             true_tops=False,
             share=min(1.0, most_requests / requests),
         )
-        top = panel_of_rounds(seen.rounds(), seen.tops.unsupported)
-        return Valuation(top, panel_of_slates(seen.slates("request")))
+        top = assess_rounds(seen.rounds(), seen.tops.unsupported)
+        return Valuation(top, assess_slates(seen.slates("request")))
     except OffPolicyError:
         if logger is None:
             return None

@@ -112,10 +112,8 @@ def rank_positives(
     table: NDArray[np.floating] = np.ascontiguousarray(scores, kind)
     counts = np.empty((4, len(request)), dtype=np.int32)
     row, place = np.asarray(request, np.int64), np.asarray(column, np.int64)
-    if mask is None:
-        _count_all(table, row, place, counts)
-    else:
-        _count_masked(table, np.ascontiguousarray(mask), row, place, counts)
+    candidate = np.zeros((1, 1), np.bool_) if mask is None else np.ascontiguousarray(mask)
+    _count(table, candidate, mask is not None, row, place, counts)
     greater, level, candidates, finite = counts
     if not np.array_equal(finite, candidates):
         _refuse(scores, mask)
@@ -156,53 +154,32 @@ def rank_positives_numpy(
 
 
 @kernel
-def _count_all(
-    scores: NDArray[np.floating],
-    request: NDArray[np.int64],
-    column: NDArray[np.int64],
-    counts: NDArray[np.int32],
-) -> None:
-    n = scores.shape[1]
-    for query in range(len(request)):
-        row = scores[request[query]]
-        own = row[column[query]]
-        greater = np.int32(0)
-        level = np.int32(0)
-        finite = np.int32(0)
-        for c in range(n):
-            value = row[c]
-            greater += np.int32(value > own)
-            level += np.int32(value == own)
-            finite += np.int32(value - value == 0)  # infinities and NaN give NaN
-        counts[0, query] = greater
-        counts[1, query] = level
-        counts[2, query] = n
-        counts[3, query] = finite
-
-
-@kernel
-def _count_masked(
+def _count(
     scores: NDArray[np.floating],
     mask: NDArray[np.bool_],
+    masked: bool,
     request: NDArray[np.int64],
     column: NDArray[np.int64],
     counts: NDArray[np.int32],
 ) -> None:
+    """Count per query; `mask` is read where `masked` holds, which the compiler asks once a row."""
     n = scores.shape[1]
     for query in range(len(request)):
         row = scores[request[query]]
-        here = mask[request[query]]
+        here = mask[request[query] if masked else 0]
         own = row[column[query]]
         greater = np.int32(0)
         level = np.int32(0)
         candidates = np.int32(0)
         finite = np.int32(0)
         for c in range(n):
-            value = row[c]
-            greater += np.int32((value > own) & here[c])
-            level += np.int32((value == own) & here[c])
-            candidates += np.int32(here[c])
-            finite += np.int32((value - value == 0) & here[c])
+            value, inside = row[c], True
+            if masked:
+                inside = here[c]
+            greater += np.int32((value > own) & inside)
+            level += np.int32((value == own) & inside)
+            candidates += np.int32(inside)
+            finite += np.int32((value - value == 0) & inside)  # infinities and NaN give NaN
         counts[0, query] = greater
         counts[1, query] = level
         counts[2, query] = candidates

@@ -34,7 +34,7 @@ By = Literal["value", "order"]
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class SamplingFidelity:
     """How one way to sample and correct a metric fares on a set of policies."""
 
     policies: tuple[str, ...]
@@ -78,7 +78,7 @@ def expected_fidelity(
     m: int,
     *,
     replacement: bool = False,
-) -> Fidelity:
+) -> SamplingFidelity:
     """Return the exact fidelity of a corrected sampled metric, for negatives drawn per policy.
 
     Args:
@@ -107,7 +107,7 @@ def expected_fidelity(
     with np.errstate(divide="ignore", invalid="ignore"):
         right = np.where(width > 0.0, ndtr(gap / width), 0.5 * (1.0 + np.sign(gap)))
     share = float(right[truth != 0].mean()) if (truth != 0).any() else float("nan")
-    return Fidelity(tuple(ranks), full, reported, spread, share, blind(metric, n, m))
+    return SamplingFidelity(tuple(ranks), full, reported, spread, share, blind(metric, n, m))
 
 
 def drawn_fidelity(
@@ -116,7 +116,7 @@ def drawn_fidelity(
     drawn: NDArray[np.floating],
     *,
     in_blind_spot: bool = False,
-) -> Fidelity:
+) -> SamplingFidelity:
     """Return the fidelity that repeated draws show, policies sharing their negatives.
 
     Args:
@@ -138,7 +138,7 @@ def drawn_fidelity(
     truth = np.sign(full[first] - full[second])
     gap = np.sign(drawn[:, first] - drawn[:, second]) * truth
     right = 0.5 * (1.0 + gap[:, truth != 0])
-    return Fidelity(
+    return SamplingFidelity(
         tuple(policies),
         np.asarray(full, np.float64),
         drawn.mean(axis=0),
@@ -156,7 +156,7 @@ def best_correction(
     *,
     by: By = "order",
     replacement: bool = False,
-) -> tuple[Correction, Fidelity]:
+) -> tuple[Correction, SamplingFidelity]:
     """Return the correction that serves these policies best, chosen by the truth.
 
     Args:
@@ -177,7 +177,7 @@ def best_correction(
         (c, expected_fidelity(c, metric, ranks, m, replacement=replacement)) for c in corrections
     ]
 
-    def badness(entry: tuple[Correction, Fidelity]) -> tuple[float, float]:
+    def badness(entry: tuple[Correction, SamplingFidelity]) -> tuple[float, float]:
         wrong, error = 1.0 - entry[1].right_order, entry[1].error
         return (wrong, error) if by == "order" and not np.isnan(wrong) else (error, wrong)
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.ab import parts
 from evaluation.ab.assignment import Split
-from evaluation.ab.settings import EFFECTS, FILES, GATES, README
+from evaluation.ab.settings import DETECTABLE, EFFECTS, FILES, GATES, POWER, README
 
 SMALL = (
     *("ab", "world=tiny", "days=2", "ab_days=2", "policy=recency", "control=random"),
@@ -42,7 +42,16 @@ def test_every_design_stands_beside_the_truth(run, tmp_path, cache) -> None:
     assert checks["passes"].all()
     assert len(checks) == 9
     assert {"sample ratio", "stickiness", "before"} <= set(checks["name"])
-    assert "| recency | page_ctr | split |" in (tmp_path / "found" / README).read_text()
+    page = (tmp_path / "found" / README).read_text()
+    assert "| recency | page_ctr | split |" in page
+    assert "| page_ctr | 2 | " in page.partition("What the next split could find")[2]
+    detectable = pd.read_parquet(tmp_path / "found" / DETECTABLE)
+    by_day = detectable[detectable["metric"] == "page_ctr"].groupby("days")
+    assert by_day["users"].max().is_monotonic_increasing
+    assert by_day["lift"].min()[2] < by_day["lift"].min()[1]
+    assert "finds lifts of value_per_user from" in printed
+    power = pd.read_parquet(tmp_path / "found" / POWER)
+    assert set(power["analysis"]) == {"delta", "cuped", "anytime"}
 
 
 def test_the_same_command_keeps_the_parts_and_writes_the_same_bytes(run, cache) -> None:

@@ -11,8 +11,8 @@ from evaluation.ab import gates
 from evaluation.ab.assignment import Split, redrawn
 from evaluation.ab.effect import split_effect
 from evaluation.ab.panel import Panel
-from evaluation.ab.served import serve
 from evaluation.ab.traffic import Traffic
+from evaluation.ab.twin_run import serve
 from sim.truth import TruthRows
 from sim.world import World
 from tests.sim.worlds import config, server

@@ -16,10 +16,10 @@ from evaluation.ab.contrast import between, within
 from evaluation.ab.interleaving import TeamDraft
 from evaluation.ab.level import cuped_levels, ratio_level
 from evaluation.ab.moments import assigned
-from evaluation.ab.panel import Panel, panel_of, sums_of
+from evaluation.ab.panel import Panel, panel_of
 from evaluation.ab.sequential import confidence_sequence, effect_stream, stream
-from evaluation.ab.served import Served, serve
 from evaluation.ab.switchback import PairedBlocks, paired_blocks
+from evaluation.ab.twin_run import TwinRun, serve
 from sim.presets import preset
 from sim.world import World
 from tests.sim.worlds import TICK_S, server
@@ -133,14 +133,13 @@ def test_looking_all_the_time() -> None:
 
 
 @pytest.fixture(scope="module")
-def null_log() -> Served:
+def null_log() -> TwinRun:
     return serve(server("random"), World(preset("null", SMALL), 1), 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user", "clicks_per_user"])
 @pytest.mark.parametrize("cuped", [False, True], ids=["delta", "cuped"])
-def test_split_of_a_log(null_log: Served, metric: str, cuped: bool) -> None:
+def test_split_of_a_log(null_log: TwinRun, metric: str, cuped: bool) -> None:
     day = null_log.shown.time_s // 86400.0
     past, now = (
         null_log.totals_by(np.where(rows, null_log.shown.user_id, -1), null_log.n_users)
@@ -150,26 +149,23 @@ def test_split_of_a_log(null_log: Served, metric: str, cuped: bool) -> None:
     assert BAND[0] < rate(split(panel, cuped, 0.5)) < BAND[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user"])
-def test_twins_of_a_log(null_log: Served, metric: str) -> None:
+def test_twins_of_a_log(null_log: TwinRun, metric: str) -> None:
     other = serve(server("recency"), World(preset("null", SMALL), 1), 4)
-    pair = [sums_of(served.totals(), metric) for served in (null_log, other)]
+    pair = [served.totals().columns(metric) for served in (null_log, other)]
     came = np.logical_or.reduce([x > 0.0 for _, x in pair])
     one, two = (tuple(v[came] for v in sums) for sums in pair)
     assert BAND[0] < rate(twins(one, two)) < BAND[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["page_ctr", "watch_s_per_user"])
-def test_switchback_of_a_log(null_log: Served, metric: str) -> None:
+def test_switchback_of_a_log(null_log: TwinRun, metric: str) -> None:
     blocks = paired_blocks(null_log, Switchback(0.0, TICK_S), metric)
     assert len(blocks) == 12
     found = blocks.flipped(RUNS).p_value
     assert BAND[0] < rate(found) < BAND[1]
 
 
-@pytest.mark.slow
 def test_interleaving_of_a_log() -> None:
     ranker = TeamDraft(server("random"), server("random"))
     served = serve(ranker, World(preset("null", SMALL), 1), 2)

@@ -12,13 +12,11 @@ from scipy.stats import norm
 from evaluation import intervals
 from evaluation.ab.bootstrap import (
     BLOCK,
-    percentile_interval,
     resampled_ratios,
     resampled_sums,
 )
 from evaluation.ab.multiplicity import Joint, benjamini_hochberg, holm, joint_differences
 from evaluation.ab.power import (
-    clusters_needed,
     minimum_detectable,
     power_curve,
     twin_power_curve,
@@ -65,7 +63,7 @@ def test_errors_are_those_of_the_delta_method() -> None:
     ratios = resampled_ratios(panel.numerator[:, None], panel.denominator[:, None], 2000, 1)
     delta = intervals.ratio(panel.numerator, panel.denominator)
     assert ratios.std() == pytest.approx(delta.standard_error, rel=0.05)
-    low, high = percentile_interval(ratios)
+    low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
     found = delta.interval()
     assert low[0] == pytest.approx(found.low, abs=0.15 * delta.standard_error)
     assert high[0] == pytest.approx(found.high, abs=0.15 * delta.standard_error)
@@ -131,7 +129,6 @@ def test_max_t_of_one_and_of_copies_is_the_plain_p_value() -> None:
     )
     z = abs(plain.value) / plain.standard_error
     assert single == pytest.approx(2.0 * norm.sf(z), abs=0.03)
-    assert one.critical_value() == pytest.approx(1.96, abs=0.1)
 
 
 def test_max_t_holds_its_level_and_is_sharper_than_holm_for_related_questions() -> None:
@@ -143,8 +140,10 @@ def test_max_t_holds_its_level_and_is_sharper_than_holm_for_related_questions() 
         draws = rng.multinomial(200, np.full(200, 1 / 200), 300) @ values / 200
         rejected += bool((Joint(values.mean(axis=0), draws).max_t() < 0.05).any())
     assert 0.025 < rejected / runs < 0.085
-    joint = Joint(values.mean(axis=0), draws)
-    assert joint.critical_value() < 2.4  # Bonferroni asks for 2.5, independent ones for 2.49
+    # the last draws, about estimates of two standard errors
+    joint = Joint(2.0 * draws.std(axis=0), draws)
+    alone = 2.0 * norm.sf(np.abs(joint.estimates) / joint.standard_errors)
+    assert (joint.max_t() < 0.75 * holm(alone)).all()
 
 
 def test_max_t_without_an_error_is_nan() -> None:
@@ -226,7 +225,6 @@ def test_sequential_refuses_bad_input() -> None:
 
 def test_minimum_detectable_effect_closed_form() -> None:
     assert minimum_detectable(1.0) == pytest.approx(1.959963985 + 0.841621234, rel=1e-8)
-    assert clusters_needed(2.0, 0.1) == pytest.approx((2.801585218 * 20) ** 2, rel=1e-8)
     with pytest.raises(ValueError, match="power = 1"):
         minimum_detectable(1.0, 1.0)
 

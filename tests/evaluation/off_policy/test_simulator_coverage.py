@@ -12,7 +12,7 @@ from evaluation.hindsight import Hindsight
 from evaluation.intervals import ratio
 from evaluation.off_policy import single_action as sa
 from evaluation.off_policy import slate_estimators as se
-from evaluation.off_policy.panel import beside
+from evaluation.off_policy.assessment import beside
 from evaluation.off_policy.replay import ServedPolicy, observed_worth, replay
 from evaluation.true_value import true_value
 from policies.contract import FitContext

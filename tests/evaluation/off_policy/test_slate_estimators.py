@@ -41,9 +41,7 @@ def logged(slates, logging, target, reward, factored):
     """Return all slates of a logging policy as if each were logged once, and their chances."""
     if factored:  # places drawn apart, by tables [K, items]
         p_log, p_tar = (p[np.arange(PLACES), slates] for p in (logging, target))
-        place = p_tar / p_log
-        start = np.arange(len(slates) + 1) * PLACES
-        pseudo = factored_weight(place.ravel(), start)
+        place = pseudo = None  # follow from the rest
     else:
         p_log, p_tar = conditionals(slates, logging), conditionals(slates, target)
         tables = [marginals(slates, p.prod(axis=1), ITEMS) for p in (p_tar, p_log)]
@@ -65,7 +63,7 @@ def logged(slates, logging, target, reward, factored):
             q_target[s, k] = p @ q[k, items, above[s, k]]
     table = Slates.of(
         reward, p_log, p_tar, place_ratio=place, pseudo_weight=pseudo,
-        q_chosen=q_chosen, q_target=q_target,
+        q_chosen=q_chosen, q_target=q_target, independent=factored,
     )  # fmt: skip
     return table, p_log.prod(axis=1), p_tar.prod(axis=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.deployment import PageWorth, deploy
-from evaluation.off_policy.panel import PLAIN, SLATE, TUNED
+from evaluation.off_policy.assessment import PLAIN, SLATE, TUNED
 from evaluation.off_policy.replay import ServedPolicy, observed_worth, replay
 from evaluation.off_policy.rounds import OffPolicyError
 from evaluation.off_policy.valuation import (

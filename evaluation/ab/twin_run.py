@@ -17,7 +17,7 @@ from sim.world import World
 
 
 @dataclass(frozen=True)
-class Served:
+class TwinRun:
     """Impressions of some days, their truth, and what they led to."""
 
     shown: Impressions
@@ -54,6 +54,16 @@ class Served:
         own = replace(own, user_id=shown.user_id[at])
         return user_totals(shown, own, self.objective, units)
 
+    def until(self, end_s: float) -> TwinRun:
+        """Return what an end at `end_s` would have left: earlier sessions, and what they led to."""
+        kept = self.shown.session_start_s < end_s
+        return replace(
+            self,
+            shown=self.shown.take(kept),
+            truth=self.truth.take(kept),
+            bought=self.bought.take(self.bought.known_s <= end_s),
+        )
+
     def credit(self, target: str) -> NDArray[np.float64]:
         """Return a target of each impression [N]; of purchases those that ever come."""
         if target == "purchase":
@@ -63,7 +73,7 @@ class Served:
 
 def serve(
     ranker: Ranker, world: World, days: int, on_day: Callable[[int], None] | None = None
-) -> Served:
+) -> TwinRun:
     """Let a ranker serve a twin of the world.
 
     Args:
@@ -77,7 +87,7 @@ def serve(
         records.append(record)
         if on_day is not None:
             on_day(len(records))
-    return Served(
+    return TwinRun(
         Impressions.concat([r.impressions for r in records]),
         TruthRows.concat([r.truth for r in records]),
         Purchases.concat([r.purchases for r in records]),

@@ -1,8 +1,8 @@
 """All estimates of one target policy side by side, with what each took and how far from the truth.
 
     seen = replay(log, ServedPolicy(policy, exploration), reward, truth_for=truth_for)
-    tops = panel_of_rounds(seen.rounds(), seen.tops.unsupported)    value of the top place
-    pages = panel_of_slates(seen.slates("request"))                 value of a page
+    tops = assess_rounds(seen.rounds(), seen.tops.unsupported)    value of the top place
+    pages = assess_slates(seen.slates("request"))                 value of a page
     tops.overlap.effective_n                                        to be looked at first
     beside(tops.findings["dr"].estimate, seen.tops.true_value.mean())
 
@@ -54,7 +54,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Assessment:
     """What the log says about one target policy."""
 
     overlap: Diagnostics
@@ -90,7 +90,7 @@ SLATE: dict[str, Callable[[Slates], Estimate]] = {
 }
 
 
-def panel_of_rounds(rounds: Rounds, unsupported: NDArray[np.float64] | None = None) -> Panel:
+def assess_rounds(rounds: Rounds, unsupported: NDArray[np.float64] | None = None) -> Assessment:
     """Return every estimate that the rounds allow.
 
     Args:
@@ -107,10 +107,10 @@ def panel_of_rounds(rounds: Rounds, unsupported: NDArray[np.float64] | None = No
         if name not in missing:
             tuned = choose(rounds)
             plain[name] = Finding(tuned.estimate, tuned.parameter)
-    return Panel(diagnose(rounds, unsupported), one.on_policy(rounds), plain)
+    return Assessment(diagnose(rounds, unsupported), one.on_policy(rounds), plain)
 
 
-def panel_of_slates(slates: Slates) -> Panel:
+def assess_slates(slates: Slates) -> Assessment:
     """Return every estimate that the slates allow; the weights of `overlap` are of whole slates."""
     lacks = {
         "snsips": slates.divisor is not None,  # it is per slate, and the others are not
@@ -119,10 +119,10 @@ def panel_of_slates(slates: Slates) -> Panel:
         "cascade_dr": slates.q_chosen is None,
     }
     found = {name: Finding(f(slates)) for name, f in SLATE.items() if not lacks.get(name, False)}
-    return Panel(diagnose(slates), many.on_policy(slates), found)
+    return Assessment(diagnose(slates), many.on_policy(slates), found)
 
 
-def differences(treated: Panel, control: Panel) -> dict[str, Estimate]:
+def differences(treated: Assessment, control: Assessment) -> dict[str, Estimate]:
     """Return treated less control of each estimator that both panels have, paired by user.
 
     Raises:

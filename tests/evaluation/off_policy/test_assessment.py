@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from evaluation.intervals import Estimate
-from evaluation.off_policy.diagnostics import diagnose
-from evaluation.off_policy.panel import (
+from evaluation.off_policy.assessment import (
     PLAIN,
     SLATE,
     TUNED,
+    assess_rounds,
+    assess_slates,
     beside,
     differences,
-    panel_of_rounds,
-    panel_of_slates,
 )
+from evaluation.off_policy.diagnostics import diagnose
 from evaluation.off_policy.slates import Slates
 from tests.evaluation.off_policy.bandits import bandit
 
@@ -27,7 +27,7 @@ def rounds():
 
 
 def test_every_estimator_is_there_and_near_the_truth(rounds):
-    found = panel_of_rounds(rounds).findings
+    found = assess_rounds(rounds).findings
     assert set(found) == {*PLAIN, *TUNED}
     truth = bandit(1, by_group=True).value
     for name in ("ips", "snips", "dr", "sndr", "mips", "clipped_ips", "dros"):
@@ -38,31 +38,31 @@ def test_every_estimator_is_there_and_near_the_truth(rounds):
 
 def test_what_an_estimator_lacks_leaves_it_out(rounds):
     bare = replace(rounds, q_chosen=None, q_target=None, group_weight=None)
-    assert set(panel_of_rounds(bare).findings) == {"ips", "snips", "clipped_ips", "sg_ips"}
+    assert set(assess_rounds(bare).findings) == {"ips", "snips", "clipped_ips", "sg_ips"}
     ones = np.ones(6)
     start, users = np.array([0, 3, 6]), np.arange(2)
-    few = panel_of_slates(Slates(start, users, 2, ones, ones)).findings
+    few = assess_slates(Slates(start, users, 2, ones, ones)).findings
     assert set(few) == {"sips", "snsips", "rips"}
-    each = panel_of_slates(Slates(start, users, 2, ones, ones, divisor=np.ones(2))).findings
+    each = assess_slates(Slates(start, users, 2, ones, ones, divisor=np.ones(2))).findings
     assert set(each) == {"sips", "rips"}, "snsips is per slate, not per user"
     whole = Slates(start, users, 2, ones, ones, ones, np.ones(2), ones, ones)
-    assert set(panel_of_slates(whole).findings) == set(SLATE)
+    assert set(assess_slates(whole).findings) == set(SLATE)
 
 
 def test_the_overlap_and_the_logged_level_stand_beside_the_findings(rounds):
-    panel = panel_of_rounds(rounds, np.full(len(rounds), 0.25))
+    panel = assess_rounds(rounds, np.full(len(rounds), 0.25))
     assert panel.overlap == diagnose(rounds, np.full(len(rounds), 0.25))
     assert panel.overlap.unsupported == 0.25
     assert panel.logged.value == pytest.approx(rounds.reward.mean())
     one = Slates(np.arange(5), np.arange(4), 4, np.arange(4.0), np.array([0.5, 2.0, 1.0, 0.5]))
-    pages = panel_of_slates(one)
+    pages = assess_slates(one)
     assert pages.overlap.effective_n == pytest.approx(16.0 / 5.5)
     assert pages.logged.value == 1.5
 
 
 def test_differences_are_paired(rounds):
     """A policy is not different from itself, beyond any doubt."""
-    found = panel_of_rounds(rounds)
+    found = assess_rounds(rounds)
     for gap in differences(found, found).values():
         assert gap.value == gap.standard_error == 0.0
     only = replace(found, findings={"dr": found.findings["dr"]})
