@@ -19,7 +19,7 @@ from sim.columns import Columns
 from sim.config import ConfigError, WorldConfig
 from sim.delay import completion
 from sim.delay_law import DelayLaw
-from sim.kernel import kernel
+from sim.kernel import allocating
 from sim.relations import bond_with
 from sim.response import p_cart, p_purchase, reception_of
 from sim.scene import (
@@ -175,7 +175,7 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
         p_decision_given_cart=facts[_DECISION],
         p_purchase_given_decision=facts[_COMPLETION],
         value=np.array([weights[target] for target in TARGETS]) @ chances,
-        amount_cny=np.where(there, scene.price_cny[product], np.nan),
+        amount_cny=np.where(there, goods["price_cny"][product].astype(np.float32), np.nan),
         delays=DelayLaw.of(
             config.delay,
             config.visits.hour_weights,
@@ -231,7 +231,7 @@ def _last_airings(
     return np.where(there, found, PAD)
 
 
-@kernel
+@allocating
 def _fill(
     stage: Stage,
     rows: NDArray[np.int64],
