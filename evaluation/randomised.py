@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from policies.heuristics import Random
 from policies.rank import Exploration, Server
+from sim.filling import Chart
 from sim.schema import Floats, Impressions, Purchases, Requests, Slate
 from sim.truth import RequestTruth
 
@@ -36,6 +37,11 @@ class Randomised:
     def observes(self) -> bool:
         """Whether the server's policy follows the event stream."""
         return self.server.observes
+
+    def chart(self, n_streamers: int, now_s: float) -> Chart | None:
+        """Return the chart of whoever ranks in the tick; as `policies.rank.Server.chart`."""
+        ranker = self._uniform if now_s >= self.from_s else self.server
+        return ranker.chart(n_streamers, now_s)
 
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
