@@ -55,12 +55,12 @@ def counterfactual(
     ]
     found = rows[(rows["kind"] == "offline") & (rows["policy"] != "")]
     if found.empty:
-        return Chapter(
-            "counterfactual",
-            TITLE,
+        greedy = (
             "The ranking that wrote this log left nothing to chance, so that the log cannot tell"
-            " what another would have brought: there are no off-policy estimates.",
+            " what another would have brought: there are no off-policy estimates."
         )
+        lead = greedy if len(rows) else "The study holds no off-policy estimates."
+        return Chapter("counterfactual", TITLE, lead)
     present = [name for name in order if name in set(found["policy"])]
     gaps = rows[(rows["control"] == control) & (rows["unit"] != RELATIVE_LIFT)]
     records = sorted(_records(gaps), key=lambda record: record.error)

@@ -73,6 +73,11 @@ def test_a_study_without_estimates_says_why_and_shows_none():
     assert not found.tables
     assert not found.panels
     assert not found.finding
+    older = numbers({"mrr": (NEAR, 0.1)})
+    older = older[~older["metric"].str.contains("_value")]
+    assert (
+        counterfactual(older, [], {}, "control").lead == "The study holds no off-policy estimates."
+    )
 
 
 def test_estimates_are_offline_metrics_and_their_weights_are_not():
