@@ -52,11 +52,6 @@ class Randomised:
             return self._uniform.rank(requests, slate_size, uniforms, None)
         return self.server.rank(requests, slate_size, uniforms, truth)
 
-    def chart(self, n_streamers: int, now_s: float) -> Chart | None:
-        """Return the chart of whoever ranks the sessions of a tick."""
-        server = self._uniform if now_s >= self.from_s else self.server
-        return server.chart(n_streamers, now_s)
-
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Forward the news to the server's policy."""
         self.server.observe(impressions, purchases, now_s)
