@@ -19,6 +19,9 @@ from evaluation.wording import Cell
 SPANS = {"request": "a page", "top": "the room at the top of a page"}
 """What is valued, as rows and as the page call it; the first comes first."""
 
+FEW = 30
+"""Effective pages below which an interval is not to be believed."""
+
 TITLE = "What would the log alone have said?"
 
 
@@ -33,7 +36,8 @@ class _Record:
     known: int
     """Policies that have an interval."""
     error: float
-    """Mean distance to the true difference."""
+    """Mean distance to the true difference, in mean true differences: at 1 it is as far off as
+    saying that no policy differs."""
     tau: float
 
 
@@ -63,7 +67,7 @@ def counterfactual(
         return Chapter("counterfactual", TITLE, lead)
     present = [name for name in order if name in set(found["policy"])]
     gaps = rows[(rows["control"] == control) & (rows["unit"] != RELATIVE_LIFT)]
-    records = sorted(_records(gaps), key=lambda record: record.error)
+    records = sorted(_records(gaps), key=lambda record: (np.isnan(record.error), record.error))
     caption = f"Estimators beside the truth, as differences to {control}"
     tables = {caption: _record_table(records)} if records else {}
     levels = rows[rows["control"] == ""]
@@ -79,11 +83,11 @@ def counterfactual(
         " every estimator that the log allows, beside what the pages of the deployed policy are"
         " truly worth. Weights are those of greedy serving; intervals are 95 %, clustered by user."
         " The log knows purchases only until its end, and deployment goes on where its own pages"
-        " lead."
+        " lead. An error of 1 is as far off as saying that no policy differs."
     )
     return Chapter(
         "counterfactual", TITLE, lead, panels, tables, frozenset({caption}) & set(tables),
-        _finding(records, numbers, present),
+        _finding(records, numbers, present), _doubts(numbers, present),
     )  # fmt: skip
 
 
@@ -104,7 +108,9 @@ def _records(gaps: pd.DataFrame) -> list[_Record]:
             # the control is one of the policies whose order is asked for
             pair = (np.append(own[name].to_numpy(np.float64), 0.0) for name in ("estimate", "true"))
             tau = agreement(*pair)[0] if len(own) + 1 >= MIN_POLICIES else float("nan")
-            error = float((own["estimate"] - own["true"]).abs().mean())
+            size = float(own["true"].abs().mean())
+            far = float((own["estimate"] - own["true"]).abs().mean())
+            error = far / size if size > 0.0 else float("nan")
             out.append(_Record(str(metric), len(own), int(held.sum()), len(known), error, tau))
     return out
 
@@ -113,14 +119,20 @@ def _record_table(records: Sequence[_Record]) -> Table:
     rows = tuple(
         (
             Cell(record.metric, wording.meaning(record.metric)),
-            Cell(f"{record.error:.3f}"),
+            Cell(wording.MISSING if np.isnan(record.error) else f"{record.error:.2f}"),
             Cell(f"{record.held} of {record.known}") if record.known else Cell(wording.MISSING),
             Cell(wording.MISSING) if np.isnan(record.tau) else wording.tau(record.tau),
             Cell(str(record.policies)),
         )
         for record in records
     )
-    heads = ("estimate", "mean error", "intervals that hold the truth", "Kendall’s τ", "policies")
+    heads = (
+        "estimate",
+        "error / difference",
+        "intervals that hold the truth",
+        "Kendall’s τ",
+        "policies",
+    )
     return Table(heads, rows)
 
 
@@ -186,9 +198,21 @@ def _plots(
     return drawn
 
 
+def _doubts(numbers: pd.DataFrame, policies: Sequence[str]) -> tuple[str, ...]:
+    """Name the policies that share too little with the log."""
+    worth = numbers[(numbers["metric"] == "effective_rounds/top") & (numbers["estimate"] < FEW)]
+    few = [name for name in policies if name in set(worth["policy"])]
+    if not few:
+        return ()
+    return (
+        f"Less than {FEW} effective pages: {', '.join(few)}. Intervals from so few weights are too"
+        " short, and the largest weights may be missing altogether.",
+    )
+
+
 def _finding(records: Sequence[_Record], numbers: pd.DataFrame, policies: Sequence[str]) -> str:
     """Say which estimate came closest, and how little of the log a policy may share with it."""
-    if not records:
+    if not records or np.isnan(records[0].error):
         return ""
     best = records[0]
     said = f"From the log alone, {best.metric} comes closest to the true differences of policies"

@@ -3,7 +3,7 @@
     seen = replay(log, ServedPolicy(policy, exploration), reward, truth_for=truth_for)
     tops = assess_rounds(seen.rounds(), seen.tops.unsupported)    value of the top place
     pages = assess_slates(seen.slates("request"))                 value of a page
-    tops.overlap.effective_n                                        to be looked at first
+    tops.overlap.effective_n                                      to be looked at first
     beside(tops.findings["dr"].estimate, seen.tops.true_value.mean())
 
 Whole and runnable: examples/off_policy.py. The truth of the top place is exact
@@ -123,10 +123,10 @@ def assess_slates(slates: Slates) -> Assessment:
 
 
 def differences(treated: Assessment, control: Assessment) -> dict[str, Estimate]:
-    """Return treated less control of each estimator that both panels have, paired by user.
+    """Return treated less control of each estimator that both have, paired by user.
 
     Raises:
-        ValueError: the panels are not of one log.
+        ValueError: they are not of one log.
     """
     return {
         name: difference(found.estimate, control.findings[name].estimate)

@@ -50,9 +50,10 @@ def test_the_nearest_estimator_comes_first_with_its_record():
     found = chapter({"request_value/rips": (WRONG, 0.05), "request_value/iips": (NEAR, 0.2)})
     table = found.tables["Estimators beside the truth, as differences to control"]
     first, second = ([cell.text for cell in row] for row in table.rows)
-    assert first == ["request_value/iips", "0.100", "3 of 3", "+1.00", "3"]
-    assert second == ["request_value/rips", "0.667", "0 of 3", f"{wording.MINUS}1.00", "3"]
+    assert first == ["request_value/iips", "0.30", "3 of 3", "+1.00", "3"]
+    assert second == ["request_value/rips", "2.00", "0 of 3", f"{wording.MINUS}1.00", "3"]
     assert "request_value/iips comes closest" in found.finding
+    assert not found.doubts
     assert "the 500 pages looked at are worth 36 of worst’s own" in found.finding
 
 
@@ -92,3 +93,22 @@ def test_an_estimate_without_an_interval_is_counted_in_none(half):
     table = found.tables["Estimators beside the truth, as differences to control"]
     expected = wording.MISSING if np.isnan(half) else "3 of 3"
     assert table.rows[0][2].text == expected
+
+
+def test_few_effective_pages_are_a_doubt():
+    rows = numbers({"request_value/iips": (NEAR, 0.2)})
+    rows.loc[
+        (rows["metric"] == "effective_rounds/top") & (rows["policy"] == "worst"), "estimate"
+    ] = 7
+    names = [*TRUE, "control"]
+    (doubt,) = counterfactual(rows, names, inks(names), "control").doubts
+    assert doubt.startswith("Less than 30 effective pages: worst.")
+
+
+def test_where_no_policy_differs_no_error_is_told():
+    rows = numbers({"request_value/iips": (NEAR, 0.2)})
+    rows.loc[(rows["kind"] == "truth") & (rows["control"] != ""), "estimate"] = 0.0
+    names = [*TRUE, "control"]
+    found = counterfactual(rows, names, inks(names), "control")
+    table = found.tables["Estimators beside the truth, as differences to control"]
+    assert table.rows[0][1].text == wording.MISSING
