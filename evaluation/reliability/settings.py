@@ -7,7 +7,7 @@ of the world included, holds in every one of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -79,12 +79,12 @@ def reliability_settings(
     seeds = fields.integers(config, f"{SECTION}.seeds", 0, fields.MAX_SEED)
     negatives = fields.integers(config, f"{SECTION}.negatives", 1, 100_000)
     cells = []
+    kept = [text for text in overrides if text.partition("=")[0] != "out"]
     for world in worlds:
-        for seed in seeds:
-            place = with_policies([f"world={world}", f"seed={seed}", "out=null"], swept=False)
-            kept = [text for text in overrides if text.partition("=")[0] != "out"]
-            (cell,) = composed("study", [*kept, *place], False, folder)
-            cells.append(study_settings(cell))
+        place = with_policies([f"world={world}", "out=null"], swept=False)
+        (cell,) = composed("study", [*kept, *place], False, folder)
+        of_world = study_settings(cell)
+        cells += [replace(of_world, seed=seed) for seed in seeds]
     if len(cells[0].policies) < MIN_POLICIES:
         named = ", ".join(cells[0].policies)
         raise ConfigError(f"policy = [{named}]; allowed: at least {MIN_POLICIES}, to have an order")
