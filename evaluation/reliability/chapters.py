@@ -13,7 +13,7 @@ from evaluation.palette import SPARE, inks
 from evaluation.ranking.corrections import RAW
 from evaluation.reliability import figures
 from evaluation.reliability.pairs import METHOD
-from evaluation.reliability.verdicts import GAPS, by_band, by_world, errors, flips, judged
+from evaluation.reliability.verdicts import GAPS, LEAST, by_band, by_world, errors, flips, judged
 from evaluation.results import ALL
 from evaluation.wording import Cell
 
@@ -86,7 +86,8 @@ def choices(table: pd.DataFrame) -> Chapter:
         "A pair of policies counts where the truth tells them apart. A coin would be right in half"
         " of them. “Lost by trusting it” is what the policy with the best number lacks in true"
         " value to the best one; “sure and wrong” are pairs that a 95 % interval decides for the"
-        " worse policy; “false alarms” are pairs without a true difference that it decides anyway."
+        " worse policy; “false alarms” are pairs without a true difference, or one below "
+        f"{100 * LEAST:g} %, that it decides anyway."
         " Intervals are over worlds."
     )
     panel = Panel("choices", "Numbers from", tuple(drawn), ("",), drawn)
@@ -281,10 +282,14 @@ def _choice_finding(table: pd.DataFrame) -> str:
     if len(usual) < 2:
         return ""
     best, worst = usual.iloc[0], usual.iloc[-1]
-    return (
+    told = (
         f"Of the usual numbers that a log gives for all policies, {label(best)} chooses the better "
         f"policy most often ({_of(best)}) and {label(worst)} least ({_of(worst)}); a coin, 50 %."
     )
+    if usual[["false_alarms"]].isna().to_numpy().any():
+        return told
+    alarms = (f"{label(row)} in {100 * row['false_alarms']:.0f} %" for row in (worst, best))
+    return f"{told} Of policies of equal worth they are sure of a difference: {', '.join(alarms)}."
 
 
 def _kind_finding(table: pd.DataFrame) -> str:

@@ -1,8 +1,9 @@
 """How often a method chooses the better of two policies, and what its mistakes are made of.
 
-A pair counts where the truth is known: its interval excludes 0. A method then chooses by the sign
-of its gap, equal numbers by a coin; a sampled metric by one draw of negatives, normal around its
-expectation. `right` is the chance that the better policy is chosen.
+A pair counts where the truth tells it apart: the interval of its lift lies beyond LEAST. (Twins
+see differences of a hundredth of a per cent, which nobody deploys for.) A method then chooses by
+the sign of its gap, equal numbers by a coin; a sampled metric by one draw of negatives, normal
+around its expectation. `right` is the chance that the better policy is chosen.
 
 The mistakes of a metric come in three kinds, which add up to all of them:
 
@@ -39,6 +40,9 @@ from evaluation.ranking.corrections import RAW
 from evaluation.reliability.pairs import CELL, METHOD
 from evaluation.results import ALL
 
+LEAST = 0.001
+"""Relative lift in true value below which two policies count as equal: a thousandth."""
+
 GAPS = (0.02, 0.05, 0.15)
 """Ends of the bands of relative lift in true value between two policies."""
 
@@ -53,13 +57,13 @@ KINDS = ("wrong", "proxy", "exposure", "sampling")
 
 
 def judged(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs whose truth is known, with two columns more.
+    """Return the pairs that the truth tells apart, with two columns more.
 
     Returns:
         right   chance in [0, 1] that the method chooses the better policy
         band    of the true lift: 0 for the smallest, len(GAPS) for the largest
     """
-    known = pairs[(pairs["truth_low"] > 0.0) | (pairs["truth_high"] < 0.0)]
+    known = pairs[(pairs["truth_low"] > LEAST) | (pairs["truth_high"] < -LEAST)]
     toward = known["gap"].to_numpy(np.float64) * np.sign(known["truth"].to_numpy(np.float64))
     right = _chance(toward, known["draw_error"].to_numpy(np.float64))
     truth = known["truth"].to_numpy(np.float64)
@@ -82,9 +86,9 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         pairs          pairs with a known truth
         worlds         worlds that they are from
         right, right_low, right_high   mean chance of choosing the better policy, and its interval
-        tau, tau_low, tau_high         mean over worlds of Kendall's tau-b with the true value
-        regret         mean over worlds of what the policy with the best number lacks in true value
-                       to the best one, share of the latter
+        tau, tau_low, tau_high         mean over these worlds of Kendall's tau-b with true value
+        regret         mean over these worlds of what the policy with the best number lacks in true
+                       value to the best one, share of the latter
         misled         share of pairs in which the method is sure of the worse policy
         undecided      share of pairs in which its interval holds 0; NaN where it has none
         false_alarms   share of the pairs *without* a known truth that it decides
@@ -92,7 +96,9 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     known = judged(pairs)
     unknown = pairs[~pairs.index.isin(known.index)]
     alarms = unknown.groupby(list(METHOD))["decided"].mean()
-    orders = _orders(scores).groupby(list(METHOD))
+    # in a world whose policies tie, their order is luck
+    told = known[list(CELL)].drop_duplicates()
+    orders = _orders(scores.merge(told, on=list(CELL))).groupby(list(METHOD))
     rows = []
     for key, part in known.groupby(list(METHOD), sort=True):
         world = part.groupby(list(CELL), sort=False).ngroup().to_numpy()
