@@ -6,20 +6,17 @@ one line that names the field, the value and what is allowed.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from evaluation import fields
 from evaluation.folders import require_writable
 from evaluation.overrides import one_line
 from evaluation.publishing import COMPARISON, require_only, require_own, require_own_log
-from evaluation.study_folder import NOT_RESULTS
 from policies import registry
 from policies.contract import FitContext
 from policies.rank import Exploration
@@ -31,11 +28,7 @@ from sim.processes import cores
 from sim.ray_cluster import RayExecutor
 from sim.schema import DAY_S
 
-MAX_SEED = 2**31 - 1
-MAX_DAYS = 365
 EXECUTORS = ("serial", "pool", "ray")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""Names that are also folder names."""
 
 
 @dataclass(frozen=True)
@@ -140,41 +133,33 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
         ConfigError: a value is not usable, a policy does not import, a folder cannot be written.
     """
     config = config.copy()
-    name = _name(config, "name")
-    control = _name(config, "control")
-    if not isinstance(config.get("policies"), DictConfig) or not config.policies:
-        raise ConfigError(f"policy = []; allowed: at least one of {', '.join(registry.names())}")
-    with open_dict(config):
-        if control not in config.policies:
-            config.policies[control] = _node("control", control)
+    name = fields.name(config, "name")
+    control = fields.control(config)
     _question(config)
-    objective = _built(config, "objective", Objective)  # before what refers to it, so that an
-    world = _built(config, "world", WorldConfig)  # error names the place where one would set it
+    # before what refers to them, so that an error names the place where one would set it
+    objective = fields.built(config, "objective", Objective)
+    world = fields.built(config, "world", WorldConfig)
     logging = _logging(config, world)
-    policies = {str(key): config.policies[key] for key in config.policies}
-    for key, node in policies.items():
-        if not NAME.fullmatch(key):
-            raise ConfigError(f"policies.{key}: odd name; allowed: letters, digits, _ - .")
-        registry.check_node(f"policies.{key}", node)
-    workers = _integer(config, "workers", 1, MOST_WORKERS)
+    policies = fields.policies(config)
+    workers = fields.integer(config, "workers", 1, MOST_WORKERS)
     label = "+".join(policies) if len(policies) <= 4 else f"{len(policies)}policies"
     settings = StudySettings(
         name=name,
         world=world,
-        seed=_integer(config, "seed", 0, MAX_SEED),
-        days=_integer(config, "days", 2, MAX_DAYS),
-        deploy_days=_integer(config, "deploy_days", 1, MAX_DAYS),
-        policies={key: _detached(config, f"policies.{key}") for key in policies},
+        seed=fields.integer(config, "seed", 0, fields.MAX_SEED),
+        days=fields.integer(config, "days", 2, fields.MAX_DAYS),
+        deploy_days=fields.integer(config, "deploy_days", 1, fields.MAX_DAYS),
+        policies=policies,
         control=control,
         logging=logging,
         objective=objective,
-        sampled_m=_integer(config, "sampled_m", 1, 100_000),
-        ks=_integers(config, "ks", 1, 1000),
+        sampled_m=fields.integer(config, "sampled_m", 1, 100_000),
+        ks=fields.integers(config, "ks", 1, 1000),
         executor=_executor(config, workers),
         workers=workers,
-        out=_out(config, Path("outputs") / name, f"{label}-seed{config.seed}", swept),
-        work=_path(config, "work"),
-        overwrite=_overwrite(config),
+        out=fields.out(config, Path("outputs") / name, f"{label}-seed{config.seed}", swept),
+        work=fields.path(config, "work"),
+        overwrite=fields.overwrite(config),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
     world.require_days(settings.days + settings.deploy_days)
@@ -186,7 +171,7 @@ def study_settings(config: DictConfig, swept: bool = False) -> StudySettings:
 
 def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSettings:
     """Check the composed config of a simulation; arguments and errors as in `study_settings`."""
-    settings = _simulation(config, swept, Path("outputs/logs"), fewest_days=1)
+    settings = simulation_part(config, swept, Path("outputs/logs"), fewest_days=1)
     require_writable(settings.out, "out")
     require_own_log(settings.out)
     return settings
@@ -194,30 +179,40 @@ def simulate_settings(config: DictConfig, swept: bool = False) -> SimulationSett
 
 def fidelity_settings(config: DictConfig, swept: bool = False) -> FidelitySettings:
     """Check the composed config of a comparison; arguments and errors as in `study_settings`."""
-    simulation = _simulation(config, swept, Path("outputs/fidelity"), fewest_days=2)
-    settings = FidelitySettings(simulation, simulation.out, _path(config, "work"))
+    simulation = simulation_part(config, swept, Path("outputs/fidelity"), fewest_days=2)
+    settings = FidelitySettings(simulation, simulation.out, fields.path(config, "work"))
     require_writable(settings.out, "out")
     require_writable(settings.work, "work")
     require_only(settings.out, COMPARISON, "comparison")
     return settings
 
 
-def _simulation(
+def simulation_part(
     config: DictConfig, swept: bool, outputs: Path, fewest_days: int
 ) -> SimulationSettings:
-    """Check the part that whoever writes one log has in common; `outputs` holds unnamed ones."""
+    """Check the part of a composed config that whoever writes one log has in common.
+
+    Args:
+        config: a composition; not altered.
+        swept: it is one of a sweep, whose jobs each get their own folder inside `out`.
+        outputs: where the folder is made if `out` is null.
+        fewest_days: of the log.
+
+    Raises:
+        ConfigError: a value is not usable, or the logging policy does not import.
+    """
     config = config.copy()
-    _built(config, "objective", Objective)
-    world: WorldConfig = _built(config, "world", WorldConfig)
-    days = _integer(config, "days", fewest_days, MAX_DAYS)
+    fields.built(config, "objective", Objective)
+    world: WorldConfig = fields.built(config, "world", WorldConfig)
+    days = fields.integer(config, "days", fewest_days, fields.MAX_DAYS)
     world.require_days(days)
     return SimulationSettings(
         world=world,
-        seed=_integer(config, "seed", 0, MAX_SEED),
+        seed=fields.integer(config, "seed", 0, fields.MAX_SEED),
         days=days,
         logging=_logging(config, world),
         executor=_executor(config, _workers(config)),
-        out=_out(config, outputs, f"{world.name}-seed{config.seed}", swept),
+        out=fields.out(config, outputs, f"{world.name}-seed{config.seed}", swept),
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
 
@@ -228,11 +223,11 @@ def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
     Whoever writes the first log meets a platform that has not opened, so it must be content with
     the empty log; the cheapest way to know is to fit it on that.
     """
-    name = _name(config, "logging.policy")
+    name = fields.name(config, "logging.policy")
     with open_dict(config):
-        config.logging.arguments = _node("logging.policy", name)
+        config.logging.arguments = fields.registered("logging.policy", name)
     registry.check_node("logging.arguments", config.logging.arguments)
-    exploration: Exploration = _built(config, "logging.exploration", Exploration)
+    exploration: Exploration = fields.built(config, "logging.exploration", Exploration)
     policy = build(config.logging.arguments)
     try:
         policy.fit(Log.nothing(world.tick_s, DAY_S), FitContext())
@@ -242,14 +237,14 @@ def _logging(config: DictConfig, world: WorldConfig) -> LoggingSettings:
             f"logging.policy = {name!r}: cannot rank before there is a log ({reason}); allowed: "
             "a policy whose fit accepts an empty log, such as popularity or random"
         ) from error
-    return LoggingSettings(name, _detached(config, "logging.arguments"), exploration)
+    return LoggingSettings(name, fields.detached(config, "logging.arguments"), exploration)
 
 
 def _workers(config: DictConfig) -> int | None:
     """Return how many write one log, None where it is left open; the serial executor is one."""
     if config.workers is None:
         return None
-    workers = _integer(config, "workers", 1, MOST_WORKERS)
+    workers = fields.integer(config, "workers", 1, MOST_WORKERS)
     if workers != 1 and OmegaConf.select(config, "executor") == "serial":
         raise ConfigError(f"workers = {workers} with executor = serial; allowed: 1, or pool")
     return workers
@@ -260,7 +255,7 @@ def _executor(config: DictConfig, workers: int | None) -> Executor:
     name = OmegaConf.select(config, "executor")
     if name not in EXECUTORS:
         raise ConfigError(f"executor = {name!r}; allowed: {', '.join(EXECUTORS)}")
-    shards = None if config.shards is None else _integer(config, "shards", 1, MOST_SHARDS)
+    shards = None if config.shards is None else fields.integer(config, "shards", 1, MOST_SHARDS)
     if name == "serial":
         return SerialExecutor(shards or 1)
     workers = workers or min(cores(), MOST_WORKERS)
@@ -269,88 +264,7 @@ def _executor(config: DictConfig, workers: int | None) -> Executor:
     return (PoolExecutor if name == "pool" else RayExecutor)(workers, shards)
 
 
-def _node(field: str, name: str) -> DictConfig:
-    if name not in registry.names():
-        raise ConfigError(f"{field} = {name!r}; allowed: {', '.join(registry.names())}")
-    return registry.node(name)
-
-
-def _detached(config: DictConfig, key: str) -> DictConfig:
-    """Return the node at `key` with its interpolations resolved, so that it can be sent away."""
-    node = OmegaConf.select(config, key)
-    detached = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
-    assert isinstance(detached, DictConfig)
-    return detached
-
-
-def _built(config: DictConfig, key: str, kind: type) -> Any:
-    node = OmegaConf.select(config, key)
-    if not isinstance(node, DictConfig):
-        raise ConfigError(f"{key} = {node!r}; allowed: a section such as `{key}: {{...}}`")
-    built = build(node)
-    if not isinstance(built, kind):
-        raise ConfigError(f"{key} builds a {type(built).__name__}; allowed: {kind.__name__}")
-    return built
-
-
-def _name(config: DictConfig, key: str) -> str:
-    value = OmegaConf.select(config, key)
-    if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise ConfigError(f"{key} = {value!r}; allowed: a name of letters, digits, '_', '-' or '.'")
-    return value
-
-
 def _question(config: DictConfig) -> None:
     value = config.get("question")
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"question = {value!r}; allowed: a sentence, or null for the usual one")
-
-
-def _overwrite(config: DictConfig) -> bool:
-    """Return whether `out` may be replaced: always, never, or where it is the folder named."""
-    value = config.get("overwrite")
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(
-            f"overwrite = {value!r}; allowed: true, false, or the one folder that may be replaced"
-        )
-    return bool(config.out == value)
-
-
-def _integer(config: DictConfig, key: str, low: int, high: int) -> int:
-    value = OmegaConf.select(config, key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{key} = {value!r}; allowed: an integer in [{low}, {high}]")
-    return value
-
-
-def _integers(config: DictConfig, key: str, low: int, high: int) -> tuple[int, ...]:
-    values = OmegaConf.select(config, key)
-    good = isinstance(values, ListConfig) and len(values) > 0
-    for value in values if good else ():
-        good = good and isinstance(value, int) and not isinstance(value, bool)
-        good = good and low <= value <= high
-    if not good:
-        shown = list(values) if isinstance(values, ListConfig) else values
-        raise ConfigError(f"{key} = {shown!r}; allowed: a list of integers in [{low}, {high}]")
-    return tuple(sorted(set(values)))
-
-
-def _path(config: DictConfig, key: str) -> Path:
-    value = OmegaConf.select(config, key)
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ConfigError(f"{key} = {value!r}; allowed: a path to a folder")
-    return Path(value).expanduser()
-
-
-def _out(config: DictConfig, default: Path, label: str, swept: bool) -> Path:
-    """Return the output folder: as given, or one of its own for each config."""
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    kept = {str(key): value for key, value in resolved.items() if key not in NOT_RESULTS}
-    text = json.dumps(kept, sort_keys=True)
-    own = f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    if config.out is None:
-        return default / own
-    return _path(config, "out") / own if swept else _path(config, "out")

@@ -7,24 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
+from evaluation import fields
 from evaluation.folders import require_writable
 from evaluation.publishing import require_only
-from evaluation.settings import (
-    MAX_DAYS,
-    MAX_SEED,
-    NAME,
-    SimulationSettings,
-    _detached,
-    _integer,
-    _name,
-    _node,
-    _path,
-    _simulation,
-)
+from evaluation.settings import SimulationSettings, simulation_part
 from evaluation.study_folder import CONFIG
-from policies import registry
 from sim.config import ConfigError
 
 README, EFFECTS, GATES = "README.md", "effects.parquet", "gates.parquet"
@@ -69,35 +58,25 @@ def ab_settings(config: DictConfig, swept: bool = False) -> AbSettings:
         ConfigError: a value is not usable, a policy does not import, a folder cannot be written.
     """
     config = config.copy()
-    control = _name(config, "control")
-    if not isinstance(config.get("policies"), DictConfig) or not config.policies:
-        raise ConfigError(f"policy = []; allowed: at least one of {', '.join(registry.names())}")
-    with open_dict(config):
-        if control not in config.policies:
-            config.policies[control] = _node("control", control)
+    control = fields.control(config)
     names = [str(key) for key in config.policies]
     if len(names) < 2:
         raise ConfigError(f"policy = {names}; allowed: at least one beside the control {control}")
-    for key in names:
-        if not NAME.fullmatch(key):
-            raise ConfigError(f"policies.{key}: odd name; allowed: letters, digits, _ - .")
-        registry.check_node(f"policies.{key}", config.policies[key])
-    ab_days = _integer(config, "ab_days", 2, MAX_DAYS)
+    ab_days = fields.integer(config, "ab_days", 2, fields.MAX_DAYS)
     if ab_days % 2:
-        raise ConfigError(f"ab_days = {ab_days}; allowed: an even number in [2, {MAX_DAYS}]")
-    if not isinstance(config.own_data, bool):
-        raise ConfigError(f"own_data = {config.own_data!r}; allowed: true, false")
-    simulation = _simulation(config, swept, Path("outputs/ab"), fewest_days=1)
+        raise ConfigError(f"ab_days = {ab_days}; allowed: an even number in [2, {fields.MAX_DAYS}]")
+    own_data = fields.truth_value(config, "own_data")
+    simulation = simulation_part(config, swept, Path("outputs/ab"), fewest_days=1)
     simulation.world.require_days(simulation.days + ab_days)
     settings = AbSettings(
         simulation=simulation,
         ab_days=ab_days,
-        policies={key: _detached(config, f"policies.{key}") for key in names},
+        policies=fields.policies(config),
         control=control,
-        salt=_integer(config, "salt", 0, MAX_SEED),
-        own_data=config.own_data,
+        salt=fields.integer(config, "salt", 0, fields.MAX_SEED),
+        own_data=own_data,
         out=simulation.out,
-        work=_path(config, "work"),
+        work=fields.path(config, "work"),
     )
     require_writable(settings.out, "out")
     require_writable(settings.work, "work")
