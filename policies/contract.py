@@ -80,6 +80,17 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
+class Charting(Protocol):
+    """Optional: scores streamers alike for everybody, whatever is asked and when.
+
+    Then the platform need not ask at each request, and a simulation takes a fraction of the time.
+    """
+
+    def chart(self, n_streamers: int) -> NDArray[np.floating]:
+        """Return finite scores [S] of streamers 0 .. S - 1: those of `score`, until `observe`."""
+
+
+@runtime_checkable
 class Updatable(Protocol):
     """Optional: follows the event stream while deployed (counters, histories)."""
 

@@ -36,6 +36,10 @@ class Random:
         # a tenth of what `broadcast_to` takes, which small batches feel
         return np.ndarray(requests.mask.shape, np.float32, _ZERO, strides=(0, 0))
 
+    def chart(self, n_streamers: int) -> NDArray[np.float32]:
+        """Return zeros, float32 [S]."""
+        return np.zeros(n_streamers, np.float32)
+
 
 class Recency:
     """Newest live first."""
@@ -90,8 +94,11 @@ class Popularity:
 
     def score(self, requests: Requests) -> NDArray[np.float64]:
         """Return the smoothed engage rate, float64 [B, C] in [0, 1]."""
-        # The last cell holds the mean rate: PAD (-1) and every id beyond the table lead there.
-        return self.rate_[np.minimum(requests.candidate_id, len(self.rate_) - 1)]
+        return self._rate_of(requests.candidate_id)
+
+    def chart(self, n_streamers: int) -> NDArray[np.float64]:
+        """Return the smoothed engage rate of each streamer, float64 [S] in [0, 1]."""
+        return self._rate_of(np.arange(n_streamers))
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Count impressions known until `now_s` (seconds); keep later ones for a later call."""
@@ -136,6 +143,10 @@ class Popularity:
             )
         self._tabulate()
         return self
+
+    def _rate_of(self, streamer_id: NDArray[np.integer]) -> NDArray[np.float64]:
+        # The last cell holds the mean rate: PAD (-1) and every id beyond the table lead there.
+        return self.rate_[np.minimum(streamer_id, len(self.rate_) - 1)]
 
     def _tabulate(self) -> None:
         total = self.shown_.sum()

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.contract import Policy, Privileged, Updatable, is_privileged
-from policies.filling import fill_alike, fill_epsilon, fill_greedy, fill_softmax
+from policies.contract import Charting, Policy, Privileged, Updatable, is_privileged
 from sim.config import ConfigError, require
-from sim.schema import PAD, Bools, Floats, Impressions, Purchases, Requests, Slate
+from sim.filling import ALIKE, EPSILON, GREEDY, SOFTMAX, Chart, fill, new_spare
+from sim.kernel import kernel
+from sim.schema import Bools, Floats, Impressions, Purchases, Requests, Slate
 
 if TYPE_CHECKING:
     from sim.truth import RequestTruth
@@ -61,6 +62,13 @@ class Exploration:
         require(self, "eps", 0.0, 1.0)
         require(self, "temperature", 1e-6, 1e6)
 
+    @property
+    def law(self) -> tuple[int, float]:
+        """The law of `sim.filling`, and its dial."""
+        laws = {"greedy": GREEDY, "epsilon": EPSILON, "softmax": SOFTMAX}
+        dials = {"greedy": 0.0, "epsilon": self.eps, "softmax": self.temperature}
+        return laws[self.kind], dials[self.kind]
+
 
 def rank(
     scores: Floats, mask: Bools, slate_size: int, exploration: Exploration, uniforms: Floats
@@ -93,21 +101,17 @@ def rank(
         raise ValueError(
             f"uniforms {uniforms.shape}: must have shape [B, K] = {(n_requests, slate_size)}"
         )
-    # one layout and two types, so that two variants of each kernel are compiled
-    mask, drawn = _ready(mask, np.bool_), _ready(uniforms, np.float64)
+    # one layout and two types, so that two variants of the kernel are compiled
+    ones, drawn = _ready(mask, np.bool_).view(np.uint8), _ready(uniforms, np.float64)
     slate = Slate(np.empty(drawn.shape, np.int32), np.empty(drawn.shape))
-    slate.column.fill(PAD)
-    slate.propensity.fill(1.0)
-    if scores.strides == (0, 0) and exploration.kind == "greedy" and scores.size:
-        fill_alike(mask.view(np.uint8), drawn, slate.column, slate.propensity)
+    law, dial = exploration.law
+    if law == GREEDY and scores.strides == (0, 0) and scores.size:
+        law, ready = ALIKE, np.empty((n_requests, 0), np.float32)
         finite = bool(np.isfinite(scores[0, 0]) or not mask.any())
     else:
         ready = _ready(scores, np.float32 if scores.dtype == np.float32 else np.float64)
-        fill = {"greedy": fill_greedy, "epsilon": fill_epsilon, "softmax": fill_softmax}
-        dial = {"greedy": 0.0, "epsilon": exploration.eps, "softmax": exploration.temperature}
-        finite = fill[exploration.kind](
-            ready, mask, drawn, dial[exploration.kind], slate.column, slate.propensity
-        )
+        finite = True
+    finite &= _fill_slates(law, dial, ready, ones, drawn, slate.column, slate.propensity)
     if not finite:
         bad = mask & ~np.isfinite(scores)
         raise ValueError(
@@ -115,6 +119,24 @@ def rank(
             f"{scores[bad][0]}); every unmasked score must be finite"
         )
     return slate
+
+
+@kernel
+def _fill_slates(
+    law: int,
+    dial: float,
+    scores: Floats,
+    ones: NDArray[np.uint8],
+    uniforms: NDArray[np.float64],
+    column: NDArray[np.int32],
+    propensity: NDArray[np.float64],
+) -> bool:
+    """Fill slates [B, K]; return whether every score under the mask is finite."""
+    spare = new_spare(ones.shape[1], column.shape[1])
+    for b in range(len(ones)):
+        if not fill(law, dial, scores[b], ones[b], uniforms[b], spare, column[b], propensity[b]):
+            return False
+    return True
 
 
 class Server:
@@ -139,6 +161,26 @@ class Server:
     def observes(self) -> bool:
         """Whether the policy follows the event stream."""
         return isinstance(self.policy, Updatable)
+
+    def chart(self, n_streamers: int, now_s: float) -> Chart | None:
+        """Return what `rank` follows whoever asks, until `observe`; None where requests matter.
+
+        Args:
+            n_streamers: S.
+            now_s: start of the tick; a policy that keeps a chart does not look at the clock.
+
+        Raises:
+            PolicyError: the scores are no finite real numbers [S].
+        """
+        if self.needs_truth or not isinstance(self.policy, Charting):
+            return None
+        scores = self._numbers(self.policy.chart(n_streamers), (n_streamers,), "[S]")
+        if not np.isfinite(scores).all():
+            raise PolicyError(f"policy {self._name}: the chart holds scores that are not finite")
+        law, dial = self.exploration.law
+        if law == GREEDY and (scores == scores[:1]).all():
+            return Chart(ALIKE, dial, np.empty(0))
+        return Chart(law, dial, np.ascontiguousarray(scores, np.float64))
 
     def rank(
         self, requests: Requests, slate_size: int, uniforms: Floats, truth: RequestTruth | None
@@ -188,20 +230,24 @@ class Server:
         return self._choose(scores, block.mask, slate_size, uniforms)
 
     def _choose(self, scores: Floats, mask: Bools, slate_size: int, uniforms: Floats) -> Slate:
+        scores = self._numbers(scores, mask.shape, "[B, C]")
+        try:
+            return rank(scores, mask, slate_size, self.exploration, uniforms)
+        except ValueError as error:
+            raise PolicyError(f"policy {self._name}: {error}") from error
+
+    def _numbers(self, scores: Floats, shape: tuple[int, ...], axes: str) -> Floats:
+        """Return scores that are real numbers of this shape."""
         if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu":
             kind = getattr(scores, "dtype", type(scores).__name__)
             raise PolicyError(
                 f"policy {self._name}: scores are {kind}; must be a numpy array of real numbers"
             )
-        if scores.shape != mask.shape:
+        if scores.shape != shape:
             raise PolicyError(
-                f"policy {self._name}: scores have shape {scores.shape}; must be [B, C] = "
-                f"{mask.shape}"
+                f"policy {self._name}: scores have shape {scores.shape}; must be {axes} = {shape}"
             )
-        try:
-            return rank(scores, mask, slate_size, self.exploration, uniforms)
-        except ValueError as error:
-            raise PolicyError(f"policy {self._name}: {error}") from error
+        return scores
 
     @property
     def _name(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,15 @@ class Rooms:
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     room_id: NDArray[np.int64]
+
+
+class Listings(NamedTuple):
+    """The candidate table of a day, as compiled code takes it; described in `DaySupply`."""
+
+    cell: NDArray[np.int64]
+    n_rooms: NDArray[np.int64]
+    column_of: NDArray[np.int32]
+    streamer_id: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,11 @@ class DaySupply:
         rows, columns = np.nonzero(self.cell != PAD)
         table[rows, self.place[self.cell[rows, columns]]] = columns
         return table
+
+    @cached_property
+    def listings(self) -> Listings:
+        """The candidate table, as compiled code takes it."""
+        return Listings(self.cell, self.n_rooms, self.column_of, self.streamer_id)
 
     def rows(self, scenario: int, time_s: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the table row [B] that lists what is on air at `time_s` [B]."""

@@ -107,6 +107,30 @@ class Step(NamedTuple):
     n_candidates: NDArray[np.int32]
 
 
+class Page(NamedTuple):
+    """What one session is shown."""
+
+    visit: int
+    """Row of the visits."""
+    scenario: int
+    row: int
+    """Of the table of rooms on air."""
+    column: NDArray[np.int32]
+    """By position, PAD where there is nothing [K]."""
+    propensity: NDArray[np.float64]
+    """[K]."""
+    n_candidates: int
+
+
+@kernel
+def page_of(step: Step, b: int) -> Page:
+    """Return what request `b` of a step is shown."""
+    return Page(
+        step.active[b], step.scenario, step.row[b], step.column[b], step.propensity[b],
+        step.n_candidates[b],
+    )  # fmt: skip
+
+
 def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) -> Visits:
     """Return the sessions [N] of a scenario at their start."""
     settings = scene.config.scenarios[scenario]
@@ -118,8 +142,7 @@ def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) 
     )  # fmt: skip
     interest = stage.interests[ATTENTION, scenario, sessions.user_id]
     shown = settings.max_requests * settings.slate_size
-    seen = np.full((n, shown + 1), PAD, np.int32)
-    return Visits(rows, interest, np.zeros_like(interest), seen)
+    return Visits(rows, interest, np.zeros_like(interest), np.empty((n, shown + 1), np.int32))
 
 
 class Walk:
@@ -252,8 +275,7 @@ def met_by(
 @kernel
 def write_row(
     row: Block,
-    step: Step,
-    b: int,
+    page: Page,
     position: int,
     me: Block,
     airing: int,
@@ -263,15 +285,15 @@ def write_row(
     time_s: float,
     examined: float,
 ) -> None:
-    """Write the impression that request `b` of the step left at `position`, without feedback."""
-    row.session = step.active[b]
+    """Write the impression that a page left at `position`, without feedback."""
+    row.session = page.visit
     row.step = me.step
     row.position = position
     row.time_s = time_s
     row.refer_id = refer_id
     row.refer_watch_s = me.refer_watch_s
-    row.n_candidates = step.n_candidates[b]
-    row.propensity = step.propensity[b, position]
+    row.n_candidates = page.n_candidates
+    row.propensity = page.propensity[position]
     row.airing = airing
     row.examined = examined
     row.p_enter = reception.p_enter
@@ -314,7 +336,8 @@ def _ask(
         to.refer_watch_s[b] = me.refer_watch_s
         to.row[b] = first_row + int(me.now_s // SLOT_S)
     open_candidates(column_of, n_rooms, to.row, active, visits, to.mask, to.n_candidates)
-    _draw_uniforms(seed, visits, active, to.uniforms)
+    for b in range(len(active)):
+        draw_uniforms(seed, visits, active[b], to.uniforms[b])
 
 
 @kernel
@@ -328,28 +351,41 @@ def open_candidates(
     n_candidates: NDArray[np.int32],
 ) -> None:
     """Mark the rooms on air [B, C] that the session has not been shown, and count them [B]."""
+    ones = mask.view(np.uint8)
     for b in range(len(active)):
-        r, a = row[b], active[b]  # read once: the compiler can't know that the mask is elsewhere
-        n = n_rooms[r]
-        for c in range(mask.shape[1]):
-            mask[b, c] = c < n  # a row is filled from the left
-        for j in range(visits.rows[a].n_seen):
-            c = column_of[r, visits.seen[a, j]]
-            if c != PAD and mask[b, c]:
-                mask[b, c] = False
-                n -= 1
-        n_candidates[b] = n
+        r, a = row[b], active[b]
+        n_candidates[b] = open_rooms(column_of[r], n_rooms[r], visits, a, ones[b])
 
 
 @kernel
-def _draw_uniforms(
-    seed: int, visits: Visits, active: NDArray[np.int64], out: NDArray[np.float64]
-) -> None:
-    """Fill the uniforms [B, K] with which the slates of a step are drawn."""
-    n_blocks = (out.shape[1] + 3) // 4
-    for b in range(len(active)):
-        for i in range(n_blocks):
-            number = visits.rows[active[b]].step * n_blocks + i
-            u = session_uniforms(seed, visits, active[b], RANK, number)
-            for j in range(min(4, out.shape[1] - 4 * i)):
-                out[b, 4 * i + j] = u[j]
+def open_rooms(
+    column_of: NDArray[np.int32], n_rooms: int, visits: Visits, a: int, ones: NDArray[np.uint8]
+) -> int:
+    """Mark with 1 the rooms on air [C] that session `a` has not been shown, and count them.
+
+    Args:
+        column_of: column by place [places].
+        n_rooms: rooms on air.
+        visits: the sessions.
+        a: row of them.
+        ones: receives the mask.
+    """
+    n, n_seen = n_rooms, visits.rows[a].n_seen
+    for c in range(len(ones)):
+        ones[c] = c < n_rooms  # a row is filled from the left
+    for j in range(n_seen):
+        c = column_of[visits.seen[a, j]]
+        if c != PAD and ones[c]:
+            ones[c] = 0
+            n -= 1
+    return n
+
+
+@kernel
+def draw_uniforms(seed: int, visits: Visits, a: int, out: NDArray[np.float64]) -> None:
+    """Fill the uniforms [K] with which the next slate of session `a` is drawn."""
+    n_blocks = (len(out) + 3) // 4
+    for i in range(n_blocks):
+        u = session_uniforms(seed, visits, a, RANK, visits.rows[a].step * n_blocks + i)
+        for j in range(min(4, len(out) - 4 * i)):
+            out[4 * i + j] = u[j]

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from sim.arrivals import Sessions
 from sim.browse import read_pages
 from sim.entry import enter_products
+from sim.filling import Chart
+from sim.journey import journeys
 from sim.memory import Memory, crowd_of, entries_of
 from sim.outcome import TickOutcome, settle
-from sim.ranker import Ranker
+from sim.ranker import Charted, Ranker
 from sim.relations import Relations
 from sim.scene import Scene
 from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
-from sim.session import Step, Walk, begin_visits
+from sim.session import Step, Visits, Walk, begin_visits
 from sim.sheet import Sheet
 from sim.swipe import enter_rooms, watch_rooms
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 _ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
 """Scenarios into which a session comes through a room or product."""
+
+_TOGETHER = 256
+"""Sessions for whose every impression the sheet makes room at once."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,9 @@ class Hand:
             self.ranker.observe(order.known, order.bought, now_s)
         came = day.sessions.take(slice(day.bounds[order.tick], day.bounds[order.tick + 1]))
         owner = shard_of(came.user_id, self.n_shards)
+        chart = None
+        if isinstance(self.ranker, Charted):
+            chart = self.ranker.chart(day.catalogue.n_streamers, now_s)
         scene = self._scene(day)
         crowd = crowd_of(order.audience, day.scene.on_air.streamer_id)
         return [
@@ -120,6 +128,7 @@ class Hand:
                 order,
                 scene,
                 crowd,
+                chart,
             )
             for number, shard in enumerate(self.shards)
         ]
@@ -139,6 +148,7 @@ class Hand:
         order: Order,
         scene: Scene,
         crowd: NDArray[np.float64],
+        chart: Chart | None,
     ) -> Part:
         """Run the sessions of one shard, each to its end, and what follows from each stay."""
         day, seed = self.world.day(order.day), self.world.seed
@@ -150,7 +160,7 @@ class Hand:
                 Walk(scene, stage, day.catalogue, self.ranker, seed, scenario)
                 for scenario in range(len(SCENARIOS))
             ]
-            _run_sessions(walks, sessions, self.chunks, self._sheet)
+            _run_sessions(walks, sessions, self.chunks, chart, self._sheet)
         if len(self._sheet.rows):
             outcome = settle(scene, stage, sessions, self._sheet.rows, seed)
             self.relations[number] = _bond(self.relations[number], outcome.impressions)
@@ -160,28 +170,39 @@ class Hand:
         return Part(outcome, entries, sessions.user_id, bonds)
 
 
-def _run_sessions(walks: Sequence[Walk], sessions: Sessions, chunks: int, sheet: Sheet) -> None:
+def _run_sessions(
+    walks: Sequence[Walk], sessions: Sessions, chunks: int, chart: Chart | None, sheet: Sheet
+) -> None:
     for rows in np.array_split(np.arange(len(sessions)), chunks):
         for walk in walks:
             own, before = rows[sessions.scenario[rows] == walk.scenario], len(sheet.rows)
             if len(own):
-                _run_scenario(walk, sessions.take(own), sheet)
+                _run_scenario(walk, sessions.take(own), chart, sheet)
                 session = sheet.rows["session"][before:]
                 session[:] = own[session]
 
 
-def _run_scenario(walk: Walk, sessions: Sessions, sheet: Sheet) -> None:
-    """Step the sessions of one scenario, each to its end; keep the impressions of each step."""
-    scenario, on_air, n = walk.scenario, walk.scene.on_air, len(sessions)
+def _run_scenario(walk: Walk, sessions: Sessions, chart: Chart | None, sheet: Sheet) -> None:
+    """Let the sessions of one scenario come in, and run each to its end."""
+    scenario, on_air = walk.scenario, walk.scene.on_air
     visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
-    goes_on = np.ones(n, np.bool_)
+    goes_on = np.ones(len(sessions), np.bool_)
     if scenario in _ENTRANCES:
         row = on_air.rows(scenario, sessions.start_s)
         _ENTRANCES[scenario](
             walk.stage, on_air.cell, on_air.n_rooms, visits, row, scenario, walk.seed, goes_on
         )
-    play = watch_rooms if scenario == SWIPE else read_pages
     active = np.flatnonzero(goes_on)
+    if chart is None:
+        _step(walk, visits, active, sheet)
+    else:
+        _follow(walk, visits, active, chart, sheet)
+
+
+def _step(walk: Walk, visits: Visits, active: NDArray[np.int64], sheet: Sheet) -> None:
+    """Step sessions together, each to its end; the ranker is asked at each step."""
+    scenario, cell = walk.scenario, walk.scene.on_air.cell
+    play = watch_rooms if scenario == SWIPE else read_pages
     for _ in range(walk.settings.max_requests):
         if not len(active):
             return
@@ -189,8 +210,24 @@ def _run_scenario(walk: Walk, sessions: Sessions, sheet: Sheet) -> None:
         slate = walk.answer(requests, asked.uniforms, visits, active)
         step = Step(active, scenario, asked.row, slate.column, slate.propensity, asked.n_candidates)
         shown, goes_on = sheet.room(slate.column.size), np.empty(len(active), np.bool_)
-        sheet.keep(play(walk.stage, on_air.cell, visits, step, walk.seed, shown, goes_on))
+        sheet.keep(play(walk.stage, cell, visits, step, walk.seed, shown, goes_on))
         active = active[goes_on]
+
+
+def _follow(
+    walk: Walk, visits: Visits, active: NDArray[np.int64], chart: Chart, sheet: Sheet
+) -> None:
+    """Take one session after the other to its end; a chart answers for the ranker."""
+    on_air, settings = walk.scene.on_air, walk.settings
+    first_row = on_air.first_row(walk.scenario)
+    for first in range(0, len(active), _TOGETHER):
+        some = active[first : first + _TOGETHER]
+        shown = sheet.room(len(some) * settings.max_requests * settings.slate_size)
+        n = journeys(
+            walk.stage, on_air.listings, first_row, visits, some, walk.scenario, chart,
+            settings.slate_size, settings.max_requests, walk.seed, shown,
+        )  # fmt: skip
+        sheet.keep(n)
 
 
 def _bond(relations: Relations, impressions: Impressions) -> Relations:

@@ -16,10 +16,12 @@ from sim.schema import EFFECTIVE_VIEW_S, PAD
 from sim.session import (
     ENTRY_STAY,
     STAY,
+    Page,
     Step,
     Visits,
     goes_on_after,
     met_by,
+    page_of,
     pair_uniforms,
     stay_of,
     write_row,
@@ -72,25 +74,40 @@ def watch_rooms(
     """
     n = 0
     for b in range(len(step.active)):
-        a = step.active[b]
-        goes_on[b] = False
-        if step.column[b, 0] == PAD:
-            continue
-        e, me = int(cell[step.row[b], step.column[b, 0]]), visits.rows[a]
-        reception, follows = met_by(stage, visits, a, step.scenario, e, me.now_s)
-        u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
-        stay_s, engaged = stay_of(stage, reception, u)
-        refer_id = stage.airings[me.refer].streamer_id
-        write_row(out[n], step, b, 0, me, e, refer_id, reception, follows, me.now_s, 1.0)
-        out[n].entered = True
-        out[n].watch_s = max(min(stay_s, reception.remaining_s), 0.0)
-        out[n].known_s = me.now_s + out[n].watch_s
-        viewed = out[n].watch_s >= EFFECTIVE_VIEW_S
-        _move_on(stage, visits, a, step.scenario, e, out[n].watch_s)
-        satisfied = 1.0 if engaged else (0.0 if viewed else -1.0)
-        goes_on[b] = goes_on_after(stage, visits, a, step.scenario, satisfied, seed)
-        n += 1
+        n, goes_on[b] = watch_room(stage, cell, visits, page_of(step, b), seed, out, n)
     return n
+
+
+@kernel
+def watch_room(
+    stage: Stage,
+    cell: NDArray[np.int64],
+    visits: Visits,
+    page: Page,
+    seed: int,
+    out: Block,
+    first: int,
+) -> tuple[int, bool]:
+    """Let the user of one session watch a room.
+
+    Arguments and result are those of `sim.browse.read_page`.
+    """
+    a, scenario, row = page.visit, page.scenario, out[first]
+    if page.column[0] == PAD:
+        return first, False
+    e, me = int(cell[page.row, page.column[0]]), visits.rows[a]
+    reception, follows = met_by(stage, visits, a, scenario, e, me.now_s)
+    u = pair_uniforms(seed, visits, a, stage.airings[e].streamer_id, STAY)
+    stay_s, engaged = stay_of(stage, reception, u)
+    refer_id = stage.airings[me.refer].streamer_id
+    write_row(row, page, 0, me, e, refer_id, reception, follows, me.now_s, 1.0)
+    watch_s = max(min(stay_s, reception.remaining_s), 0.0)
+    row.entered = True
+    row.watch_s = watch_s
+    row.known_s = me.now_s + watch_s
+    _move_on(stage, visits, a, scenario, e, watch_s)
+    satisfied = 1.0 if engaged else (0.0 if watch_s >= EFFECTIVE_VIEW_S else -1.0)
+    return first + 1, goes_on_after(stage, visits, a, scenario, satisfied, seed)
 
 
 @kernel

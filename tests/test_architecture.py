@@ -21,7 +21,7 @@ MAY_IMPORT = {
 OWN = {"sim", "policies", "evaluation", "conf", "tests"}
 SOURCES = sorted(path for name in MAY_IMPORT for path in (ROOT / name).rglob("*.py"))
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
-SEEN_BY_POLICIES = {"schema", "events", "log", "attribution", "config", "rng", "kernel"}
+SEEN_BY_POLICIES = {"schema", "events", "log", "attribution", "config", "rng", "kernel", "filling"}
 SIMULATES = "checks_stage.py"
 """The conformance suite needs a world to confront policies with."""
 READ_TRUTH = {"contract.py", "rank.py", "oracle.py", "checks.py"}
