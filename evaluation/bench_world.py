@@ -16,7 +16,7 @@ from evaluation.bench_plan import BenchPlan
 from policies.heuristics import Random
 from policies.rank import Exploration, Server
 from sim.config import WorldConfig, build
-from sim.kernel import kernel, numbers
+from sim.kernel import allocating, numbers
 from sim.log import Log
 from sim.normal import sigmoid
 from sim.parameters import WatchConfig
@@ -157,7 +157,7 @@ def bare_world(
     return run
 
 
-@kernel
+@allocating
 def _bare_world(
     law: WatchConfig,
     interest: NDArray[np.float32],

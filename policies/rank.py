@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from policies.contract import Charting, Policy, Privileged, Updatable, is_privileged
 from sim.config import ConfigError, require
-from sim.filling import ALIKE, EPSILON, GREEDY, SOFTMAX, Chart, fill, new_spare
+from sim.filling import ALIKE, EPSILON, GREEDY, SOFTMAX, Chart, Spare, fill, new_spare
 from sim.kernel import kernel
 from sim.schema import Bools, Floats, Impressions, Purchases, Requests, Slate
 
@@ -111,7 +111,8 @@ def rank(
     else:
         ready = _ready(scores, np.float32 if scores.dtype == np.float32 else np.float64)
         finite = True
-    finite &= _fill_slates(law, dial, ready, ones, drawn, slate.column, slate.propensity)
+    spare = new_spare(ones.shape[1], slate_size)
+    finite &= _fill_slates(law, dial, ready, ones, drawn, spare, slate.column, slate.propensity)
     if not finite:
         bad = mask & ~np.isfinite(scores)
         raise ValueError(
@@ -128,11 +129,11 @@ def _fill_slates(
     scores: Floats,
     ones: NDArray[np.uint8],
     uniforms: NDArray[np.float64],
+    spare: Spare,
     column: NDArray[np.int32],
     propensity: NDArray[np.float64],
 ) -> bool:
     """Fill slates [B, K]; return whether every score under the mask is finite."""
-    spare = new_spare(ones.shape[1], column.shape[1])
     for b in range(len(ones)):
         if not fill(law, dial, scores[b], ones[b], uniforms[b], spare, column[b], propensity[b]):
             return False

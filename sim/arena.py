@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import ConfigError, WorldConfig
-from sim.kernel import Block, kernel
+from sim.kernel import Block, allocating, kernel
 from sim.memory import crowd_of
 from sim.outcome import Acts, acts_of, draw_decisions, patrons_of
 from sim.scene import Stage, inclination_of
@@ -149,7 +149,7 @@ def _draw_acts(
             out[j, i] = acts[j]
 
 
-@kernel
+@allocating
 def _draw_offer(
     seed: int,
     visits: Visits,

@@ -24,7 +24,6 @@ _BAIT, TASK, _PRODUCT = (ENTRIES.index(name) for name in ("bait", "task", "produ
 _GLIMPSE = np.dtype([("airing", np.int64), ("weight", np.float64)])
 
 
-@kernel
 def enter_products(
     stage: Stage,
     cell: NDArray[np.int64],
@@ -50,7 +49,21 @@ def enter_products(
         seed: the world's seed.
         goes_on: receives who asks for a page [N].
     """
-    glimpses = new_glimpses()
+    _enter_products(stage, cell, n_on_air, visits, row, scenario, seed, new_glimpses(), goes_on)
+
+
+@kernel
+def _enter_products(
+    stage: Stage,
+    cell: NDArray[np.int64],
+    n_on_air: NDArray[np.int64],
+    visits: Visits,
+    row: NDArray[np.int32],
+    scenario: int,
+    seed: int,
+    glimpses: Block,
+    goes_on: NDArray[np.bool_],
+) -> None:
     for a in range(len(row)):
         goes_on[a] = n_on_air[row[a]] > 0
         if not goes_on[a]:
@@ -64,7 +77,6 @@ def enter_products(
         mix_interest(stage.laws[0].session, long_term, product, visits.interest[a])
 
 
-@kernel
 def new_glimpses() -> Block:
     """Return room for the glimpses of one session."""
     return np.empty(_GLIMPSED, _GLIMPSE)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sim.arena import Arena, Slots
 from sim.bounds import ConfigError
 from sim.config import WorldConfig
-from sim.kernel import kernel
+from sim.kernel import allocating
 from sim.presets import preset
 from sim.relations import Bonds, bond_with
 from sim.rng import MAX_SEED
@@ -124,7 +124,7 @@ class _Swipes:
         return np.asarray(np.clip(np.concatenate(both, axis=1), -1.0, 1.0), np.float32)
 
 
-@kernel
+@allocating
 def _bonds(
     bonds: Bonds, user: NDArray[np.int64], who: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -49,7 +49,6 @@ class Spare(NamedTuple):
     replaced: NDArray[np.int64]
 
 
-@kernel
 def new_spare(n_columns: int, slate_size: int) -> Spare:
     """Return room for slates of one size."""
     return Spare(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from sim.kernel import kernel, numbers
+from sim.kernel import allocating, numbers
 from sim.relations import Relations
 from sim.response import (
     AT_CART,
@@ -110,7 +110,7 @@ def _inputs(
     return out
 
 
-@kernel
+@allocating
 def _fill(
     stage: Stage,
     scenario: int,

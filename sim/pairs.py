@@ -19,7 +19,7 @@ from sim.columns import Columns
 from sim.config import ConfigError, WorldConfig
 from sim.delay import completion
 from sim.delay_law import DelayLaw
-from sim.kernel import kernel
+from sim.kernel import allocating
 from sim.relations import bond_with
 from sim.response import p_cart, p_purchase, reception_of
 from sim.scene import (
@@ -231,7 +231,7 @@ def _last_airings(
     return np.where(there, found, PAD)
 
 
-@kernel
+@allocating
 def _fill(
     stage: Stage,
     rows: NDArray[np.int64],

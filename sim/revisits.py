@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sim.delay_parameters import DelayConfig
 from sim.events import CART_PAGE, PRODUCT_PAGE
-from sim.kernel import Block, kernel
+from sim.kernel import Block, allocating, kernel
 from sim.operational_time import Hours, clock_s, operational_s
 from sim.rng import Purpose, four_uniforms
 from sim.schema import DAY_S
@@ -138,7 +138,7 @@ def draw_revisits(
     return n
 
 
-@kernel
+@allocating
 def count_revisits(
     law: RevisitNumbers,
     hours: Hours,

@@ -28,7 +28,6 @@ from sim.session import (
 )
 
 
-@kernel
 def enter_rooms(
     stage: Stage,
     cell: NDArray[np.int64],
@@ -43,7 +42,21 @@ def enter_rooms(
 
     Arguments are those of `sim.entry.enter_products`.
     """
-    glimpses = new_glimpses()
+    _enter_rooms(stage, cell, n_on_air, visits, row, scenario, seed, new_glimpses(), goes_on)
+
+
+@kernel
+def _enter_rooms(
+    stage: Stage,
+    cell: NDArray[np.int64],
+    n_on_air: NDArray[np.int64],
+    visits: Visits,
+    row: NDArray[np.int32],
+    scenario: int,
+    seed: int,
+    glimpses: Block,
+    goes_on: NDArray[np.bool_],
+) -> None:
     for a in range(len(row)):
         goes_on[a] = False
         if n_on_air[row[a]] == 0:

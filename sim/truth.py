@@ -155,12 +155,12 @@ class RequestTruth:
     def _weighted(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sums of probabilities [W, B, C] by `weights` [W, targets]."""
         out = np.zeros((len(weights), *self.requests.mask.shape))
-        minds = self.minds
+        minds, n_columns = self.minds, self.cell.shape[1]
         _weigh_candidates(
             self.stage, self.cell, self.requests.supply.column_of, self.requests.row,
             self.requests.time_s, minds.user_id.astype(np.int64), minds.scenario.astype(np.int64),
             minds.mood.astype(np.float64), minds.interest, minds.fatigue, minds.deadline_s, weights,
-            out,
+            np.empty(n_columns), np.empty(n_columns, np.bool_), out,
         )  # fmt: skip
         return out
 
@@ -179,9 +179,10 @@ def _weigh_candidates(
     fatigue: NDArray[np.float32],
     deadline_s: NDArray[np.float64],
     weights: NDArray[np.float64],
+    views: NDArray[np.float64],
+    follows: NDArray[np.bool_],
     out: NDArray[np.float64],
 ) -> None:
-    views, follows = np.zeros(cell.shape[1]), np.zeros(cell.shape[1], np.bool_)
     for i in range(len(row)):
         who, where, humour = int(user_id[i]), int(scenario[i]), float(mood[i])
         _spread_bonds(stage.bonds, who, column_of[row[i]], views, follows)

@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.kernel import kernel, numbers
+from sim.kernel import allocating, kernel, numbers
 from sim.normal import normal_cdf, normal_quantile
 from sim.parameters import WatchConfig
 from sim.schema import EFFECTIVE_VIEW_S, WATCH_CAP_S
@@ -167,7 +167,7 @@ def _between(uncut: UncutStays, satisfaction: float) -> tuple[float, float, floa
     )
 
 
-@kernel
+@allocating
 def _interpolated(uncut: UncutStays, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.empty((len(satisfaction), 3))
     for i in range(len(satisfaction)):
@@ -175,7 +175,7 @@ def _interpolated(uncut: UncutStays, satisfaction: NDArray[np.float64]) -> NDArr
     return out
 
 
-@kernel
+@allocating
 def _tabulated(law: WatchConfig, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.empty((len(satisfaction), 3))
     for i in range(len(satisfaction)):

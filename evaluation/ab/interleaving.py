@@ -29,7 +29,7 @@ from evaluation.ab.effect import Effect, of_estimate
 from evaluation.intervals import cluster_sums, ratio
 from policies.rank import Server
 from sim.config import ConfigError
-from sim.kernel import kernel
+from sim.kernel import allocating, kernel
 from sim.rng import MAX_SEED
 from sim.schema import PAD, Floats, Impressions, Purchases, Requests, Slate
 from sim.truth import RequestTruth
@@ -226,7 +226,7 @@ def _next(slate: NDArray[np.int32], b: int, taken: NDArray[np.int32], n: int) ->
     return int(PAD)
 
 
-@kernel
+@allocating
 def _draft(
     control: NDArray[np.int32],
     treated: NDArray[np.int32],

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from evaluation.off_policy.propensity import checked, dial
 from policies.rank import Exploration
-from sim.kernel import kernel
+from sim.kernel import allocating, kernel
 from sim.schema import PAD, Bools, Floats
 
 Array = NDArray[np.float64]
@@ -106,7 +106,7 @@ def uniform_weight(
     return np.asarray(1.0 + over_items + (m - 1.0) * (own - summed / length), dtype=np.float64)
 
 
-@kernel
+@allocating
 def _descend(
     scores: Array, mask: NDArray[np.bool_], column: NDArray[np.int64], eps: float, out: Array
 ) -> None:
@@ -152,7 +152,7 @@ def _descend(
                 now, then = then, now
 
 
-@kernel
+@allocating
 def _race(
     logit: Array, mask: NDArray[np.bool_], column: NDArray[np.int64], step: float, out: Array
 ) -> None:

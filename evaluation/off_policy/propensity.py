@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.rank import Exploration
-from sim.kernel import kernel
+from sim.kernel import allocating, kernel
 from sim.schema import PAD, Bools, Floats
 
 Array = NDArray[np.float64]
@@ -134,7 +134,7 @@ def checked(
     return ready, allowed, chosen
 
 
-@kernel
+@allocating
 def _walk(
     scores: Array,
     mask: NDArray[np.bool_],
