@@ -28,7 +28,7 @@ from sim.response import (
 from sim.revisits import EPISODE, count_revisits, fill_revisits
 from sim.rng import Purpose, four_uniforms
 from sim.sales import DEAL, draw_sales, sale_records
-from sim.scene import Scene, Stage, inclination_of, moment_at, next_sale_s
+from sim.scene import Stage, inclination_of, moment_at, next_sale_s
 from sim.schema import EFFECTIVE_VIEW_S, PAD, SWIPE, Impressions, Purchases, Refunds
 from sim.session import LOSING, PAYING, REQUESTS_PER_SESSION, REVISITING, SETTLING, SOCIAL
 from sim.truth import TruthRows, target_chances
@@ -108,11 +108,10 @@ DECISION = np.dtype(
 ends with the purchase or with what prevents it, `refund_s` is NaN where nothing is given back."""
 
 
-def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: int) -> TickOutcome:
+def settle(stage: Stage, sessions: Sessions, shown: Block, seed: int) -> TickOutcome:
     """Draw what follows from each impression and assemble the records.
 
     Args:
-        scene: the day.
         stage: the latent side of the tick.
         sessions: the tick's sessions.
         shown: SHOWN [N], raw impressions of these sessions, in any order.
@@ -124,7 +123,7 @@ def settle(scene: Scene, stage: Stage, sessions: Sessions, shown: Block, seed: i
     seen: Block = ImpressionColumns(*(np.empty(n, kind) for kind in Impressions.dtypes().values()))
     true: Block = TruthColumns(*(np.empty(n, kind) for kind in TruthRows.dtypes().values()))
     decides = np.empty(n, np.bool_)
-    _settle_rows(stage, shown, order, patrons, scene.price_cny, seed, seen, true, decides)
+    _settle_rows(stage, shown, order, patrons, seed, seen, true, decides)
     # not in the kernel: numba takes the name for the method of an array
     np.greater_equal(seen.watch_s, EFFECTIVE_VIEW_S, out=seen.view)
     impressions, truth = Impressions(*seen), TruthRows(*true)
@@ -206,7 +205,6 @@ def _settle_rows(
     shown: Block,
     order: NDArray[np.int64],
     patrons: Block,
-    price_cny: NDArray[np.float32],
     seed: int,
     to: Block,
     true: Block,
@@ -219,7 +217,6 @@ def _settle_rows(
         shown: SHOWN [N]; `session` is a row of `patrons`.
         order: row of `shown` for each record [N].
         patrons: PATRON, whose sessions these are.
-        price_cny: what each product costs [P].
         seed: the world's seed.
         to: receives the impressions; none is known to have led to a purchase.
         true: receives the truth; no purchase takes place.
@@ -263,7 +260,8 @@ def _settle_rows(
         true.delay_sale_wait_s[i] = moment.sale_wait_s
         true.delay_part[i], true.lost_to[i], true.will_purchase[i] = PAD, PAD, False
         true.purchase_delay_s[i], true.lost_delay_s[i] = np.nan, np.nan
-        true.refund_delay_s[i], true.amount_cny[i] = np.nan, price_cny[on_air.product_id]
+        true.refund_delay_s[i] = np.nan
+        true.amount_cny[i] = stage.goods[on_air.product_id].price_cny
 
 
 @kernel

@@ -175,7 +175,7 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
         p_decision_given_cart=facts[_DECISION],
         p_purchase_given_decision=facts[_COMPLETION],
         value=np.array([weights[target] for target in TARGETS]) @ chances,
-        amount_cny=np.where(there, scene.price_cny[product], np.nan),
+        amount_cny=np.where(there, goods["price_cny"][product].astype(np.float32), np.nan),
         delays=DelayLaw.of(
             config.delay,
             config.visits.hour_weights,

@@ -41,12 +41,10 @@ class _Table(Columns):
 
         return replace(self, **{f.name: blank(getattr(self, f.name)) for f in fields(self)})  # type: ignore[type-var,arg-type]
 
-    def put(self, ids: NDArray[np.int64], rows: Self) -> Self:
-        """Return the record after the bearers of `ids` [N] were born with attributes `rows` [N]."""
-        columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}  # type: ignore[arg-type]
-        for name, column in columns.items():
-            column[ids] = getattr(rows, name)
-        return replace(self, **columns)  # type: ignore[type-var]
+    def put(self, ids: NDArray[np.int64], rows: Self) -> None:
+        """Write the attributes `rows` [N] of the bearers of `ids` [N], who are born."""
+        for f in fields(self):  # type: ignore[arg-type]
+            getattr(self, f.name)[ids] = getattr(rows, f.name)
 
 
 @dataclass(frozen=True)
@@ -203,30 +201,30 @@ class Population:
             raise refusal(self.config, "id_days", f"at least {day}, the days to be simulated")
         before = self.day
         births = born(self.config.n_users, self.turnover.users_per_day, before, day)
-        self.users = self.users.put(self.user_ids[births], self._users(births))
+        self.users.put(self.user_ids[births], self._users(births))
         births = born(self.config.n_streamers, self.turnover.streamers_per_day, before, day)
-        self.streamers = self.streamers.put(self.streamer_ids[births], self._streamers(births))
+        self.streamers.put(self.streamer_ids[births], self._streamers(births))
         fresh = self.shelves.put_out(before, day)
-        self.products = self.products.put(fresh, self._products(fresh))
+        self.products.put(fresh, self._products(fresh))
         self.day = day
 
     def catalogue(self) -> Catalogue:
-        """Return what the platform knows of everyone who exists."""
+        """Return what the platform knows of everyone who exists, whoever is born later."""
         users, streamers, products = self.users, self.streamers, self.products
         return Catalogue(
-            user_age_band=users.age_band,
-            user_gender=users.gender,
-            user_city_tier=users.city_tier,
-            user_spend_tier=users.spend_tier,
-            user_joined_day=users.joined_day,
-            streamer_category=streamers.category,
-            streamer_price_tier=streamers.price_tier,
-            streamer_follower_band=streamers.follower_band,
-            streamer_joined_day=streamers.joined_day,
-            product_streamer_id=products.streamer_id,
-            product_category=products.category,
-            product_price_cny=products.price_cny,
-            product_joined_day=products.joined_day,
+            user_age_band=users.age_band.copy(),
+            user_gender=users.gender.copy(),
+            user_city_tier=users.city_tier.copy(),
+            user_spend_tier=users.spend_tier.copy(),
+            user_joined_day=users.joined_day.copy(),
+            streamer_category=streamers.category.copy(),
+            streamer_price_tier=streamers.price_tier.copy(),
+            streamer_follower_band=streamers.follower_band.copy(),
+            streamer_joined_day=streamers.joined_day.copy(),
+            product_streamer_id=products.streamer_id.copy(),
+            product_category=products.category.copy(),
+            product_price_cny=products.price_cny.copy(),
+            product_joined_day=products.joined_day.copy(),
         )
 
     def _uniforms(

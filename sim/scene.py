@@ -56,7 +56,7 @@ USER = np.dtype(
 HOST = np.dtype([(name, np.float64) for name in ("quality", "bait", "fame", "charm")])
 """Traits of a streamer."""
 
-PRODUCT = np.dtype([("appeal", np.float64), ("log_price", np.float64), ("on_sale", np.float64)])
+PRODUCT = np.dtype([(name, np.float64) for name in ("appeal", "log_price", "price_cny", "on_sale")])
 """Traits of a product on a day; the price is what has to be paid, `on_sale` whether the effects of
 the calendar's sale are on it, 1 or 0."""
 
@@ -87,7 +87,7 @@ class Stage(NamedTuple):
     hosts: Block
     """HOST [S]."""
     goods: Block
-    """PRODUCT [P]."""
+    """PRODUCT [P], zeros where nobody shows the product today."""
     goods_content: Array32
     """[P, K]."""
     airings: Block
@@ -133,20 +133,6 @@ class Scene:
     visitors: NDArray[np.integer] | None = None
 
     @cached_property
-    def price_cny(self) -> Array32:
-        """What each product costs today [P]."""
-        products = self.population.products
-        off = np.float32(self.today.discount) * products.sale_depth * self.on_sale
-        return np.asarray((products.price_cny * (1 - off)).round(2), np.float32)
-
-    @cached_property
-    def on_sale(self) -> Array32:
-        """1 for products [P] that take part in the calendar's sale, 0 for the others."""
-        n = self.config.population.n_categories
-        taking_part = on_sale(self.config.calendar, n, self.seed)
-        return taking_part[self.population.products.category]
-
-    @cached_property
     def interests(self) -> Array32:
         """Long-term interests by group of targets, in each scenario's frame [3, M, U, K]."""
         users, drift = self.population.users, self.config.drift
@@ -166,18 +152,33 @@ class Scene:
 
     @cached_property
     def _blocks(self) -> tuple[Block, Block, Block, Block]:
-        users, streamers, products = (
-            self.population.users, self.population.streamers, self.population.products
-        )  # fmt: skip
-        on_air = self.on_air
+        users, streamers, on_air = self.population.users, self.population.streamers, self.on_air
         fame = streamers.fame + self.fame_drift
-        off = np.log1p(-self.today.discount * products.sale_depth * self.on_sale)
         return (
             block(USER, *(getattr(users, name) for name in USER.names or ())),
             block(HOST, streamers.quality, streamers.bait, fame, streamers.charm),
-            block(PRODUCT, products.appeal, products.log_price + off, self.on_sale),
+            self._goods(),
             block(AIRING, *(getattr(on_air, name) for name in AIRING.names or ())),
         )
+
+    def _goods(self) -> Block:
+        """Return PRODUCT [P]; most are on a shelf, and neither touched nor worth a price."""
+        products, n = self.population.products, self.config.population.n_categories
+        shown = np.zeros(len(products), np.bool_)
+        shown[self.on_air.product_id] = True
+        rows = np.flatnonzero(shown)
+        taking_part = on_sale(self.config.calendar, n, self.seed)[products.category[rows]]
+        depth = products.sale_depth[rows]
+        price_cny = products.price_cny[rows] * (
+            1 - np.float32(self.today.discount) * depth * taking_part
+        )
+        off = np.log1p(-self.today.discount * depth * taking_part)
+        goods = np.zeros(len(products), PRODUCT)
+        goods[rows] = block(
+            PRODUCT, products.appeal[rows], products.log_price[rows] + off,
+            price_cny.round(2), taking_part,
+        )  # fmt: skip
+        return goods
 
     def stage(self, laws: Laws, relations: Relations, crowd: NDArray[np.float64]) -> Stage:
         """Return the latent side of a tick.

@@ -162,7 +162,7 @@ class Hand:
             ]
             _run_sessions(walks, sessions, self.chunks, chart, self._sheet)
         if len(self._sheet.rows):
-            outcome = settle(scene, stage, sessions, self._sheet.rows, seed)
+            outcome = settle(stage, sessions, self._sheet.rows, seed)
             self.relations[number] = _bond(self.relations[number], outcome.impressions)
         entries = entries_of(outcome.impressions, len(order.audience))
         ends = order.tick + 1 == self.world.config.ticks_per_day
