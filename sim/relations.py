@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.kernel import Block, block, kernel
+from sim.kernel import Block, kernel
 
 _USER = np.int64(1) << 32
 _STREAMER = _USER - 1
@@ -69,8 +69,9 @@ class Relations:
 
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
-        start = np.searchsorted(self.key, np.arange(n_users + 1) * _USER)
-        return Bonds(start, block(BOND, self.key & _STREAMER, self.views, self.follows))
+        start, rows = np.empty(n_users + 1, np.int64), np.empty(len(self.key), BOND)
+        _index(self.key, self.views, self.follows, start, rows)
+        return Bonds(start, rows)
 
     def add(
         self,
@@ -80,20 +81,78 @@ class Relations:
         follows: NDArray[np.bool_],
     ) -> Relations:
         """Return the relations after more views and follows, rows [N] with repeats allowed."""
-        keys, back = np.unique(user_id.astype(np.int64) * _USER + streamer_id, return_inverse=True)
-        more = np.bincount(back, weights=views, minlength=len(keys)).astype(np.float32)
-        newly = np.bincount(back, weights=follows, minlength=len(keys)) > 0
-        at = np.searchsorted(self.key, keys)
-        met = np.zeros(len(keys), np.bool_)
-        inside = at < len(self.key)
-        met[inside] = self.key[at[inside]] == keys[inside]
-        total, following = self.views.copy(), self.follows.copy()
-        total[at[met]] += more[met]
-        following[at[met]] |= newly[met]
-        fresh, slot = ~met, at[~met]
-        return replace(
-            self,
-            key=np.insert(self.key, slot, keys[fresh]),
-            views=np.insert(total, slot, more[fresh]),
-            follows=np.insert(following, slot, newly[fresh]),
-        )
+        met = user_id.astype(np.int64) * _USER + streamer_id
+        order, most = np.argsort(met, kind="stable"), len(self.key) + len(met)
+        key, total = np.empty(most, np.int64), np.empty(most, np.float32)
+        following = np.empty(most, np.bool_)
+        n = _merge(
+            self.key, self.views, self.follows, met[order], views[order].astype(np.float64),
+            follows[order], key, total, following,
+        )  # fmt: skip
+        return Relations(key[:n], total[:n], following[:n])
+
+
+@kernel
+def _index(
+    key: NDArray[np.int64],
+    views: NDArray[np.float32],
+    follows: NDArray[np.bool_],
+    start: NDArray[np.int64],
+    rows: Block,
+) -> None:
+    """Fill the two fields of `Bonds`."""
+    n = 0
+    for e in range(len(key)):
+        while n < len(start) and n <= key[e] >> 32:
+            start[n] = e
+            n += 1
+        rows[e].streamer_id, rows[e].views = key[e] & _STREAMER, views[e]
+        rows[e].follows = follows[e]
+    while n < len(start):
+        start[n] = len(key)
+        n += 1
+
+
+@kernel
+def _merge(
+    old: NDArray[np.int64],
+    views: NDArray[np.float32],
+    follows: NDArray[np.bool_],
+    met: NDArray[np.int64],
+    more: NDArray[np.float64],
+    newly: NDArray[np.bool_],
+    key: NDArray[np.int64],
+    total: NDArray[np.float32],
+    following: NDArray[np.bool_],
+) -> int:
+    """Merge relations [E] and what was added to some [N], both by key; return how many there are.
+
+    Args:
+        old: keys, without repeats [E]; with `views` and `follows`.
+        views: see above.
+        follows: see above.
+        met: keys, with repeats [N]; with `more` views and who follows `newly`.
+        more: see above.
+        newly: see above.
+        key: receives the keys [E + N]; `total` and `following` the other two columns.
+        total: see above.
+        following: see above.
+    """
+    n, i, j = 0, 0, 0
+    while i < len(old) or j < len(met):
+        known = i < len(old) and (j == len(met) or old[i] <= met[j])
+        if known:
+            key[n], total[n], following[n] = old[i], views[i], follows[i]
+            i += 1
+        else:
+            key[n], total[n], following[n] = met[j], 0.0, False
+        if j < len(met) and met[j] == key[n]:
+            added, follow = 0.0, following[n]
+            while j < len(met) and met[j] == key[n]:
+                added += more[j]
+                follow = follow or newly[j]
+                j += 1
+            total[n] += np.float32(added)
+            following[n] = follow
+        n += 1
+    return n

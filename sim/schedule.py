@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from sim.kernel import kernel
 from sim.parameters import ScheduleConfig
 from sim.population import Population, Streamers, unit
 from sim.rng import Purpose, uniforms
@@ -100,9 +101,8 @@ class DaySupply:
 
         That of `Supply`, without those who are not on air.
         """
-        table = np.full((len(self.cell), int(self.place.max(initial=0)) + 1), PAD, np.int32)
-        rows, columns = np.nonzero(self.cell != PAD)
-        table[rows, self.place[self.cell[rows, columns]]] = columns
+        table = np.empty((len(self.cell), int(self.place.max(initial=0)) + 1), np.int32)
+        _fill_columns(self.cell, self.n_rooms, self.place, table)
         return table
 
     @cached_property
@@ -117,6 +117,21 @@ class DaySupply:
     def first_row(self, scenario: int) -> int:
         """Return the row that a scenario would have here when the world began."""
         return int(row_of(scenario, np.int64(-self.day * SLOTS_PER_DAY)))
+
+
+@kernel
+def _fill_columns(
+    cell: NDArray[np.int64],
+    n_rooms: NDArray[np.int64],
+    place: NDArray[np.int64],
+    table: NDArray[np.int32],
+) -> None:
+    """Fill `DaySupply.column_of`."""
+    for r in range(len(cell)):
+        for j in range(table.shape[1]):
+            table[r, j] = PAD
+        for c in range(n_rooms[r]):
+            table[r, place[cell[r, c]]] = c
 
 
 def row_of(

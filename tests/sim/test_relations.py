@@ -1,7 +1,7 @@
 """Sparse bonds against a dictionary."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.relations import Relations, bond_with
@@ -11,6 +11,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_adding_equals_a_dictionary(batches):
     """Views add up, follows stick, whatever the batches."""
