@@ -146,7 +146,7 @@ class Popularity:
 
     def _rate_of(self, streamer_id: NDArray[np.integer]) -> NDArray[np.float64]:
         # The last cell holds the mean rate: PAD (-1) and every id beyond the table lead there.
-        return self.rate_[np.minimum(streamer_id, len(self.rate_) - 1)]
+        return np.asarray(self.rate_[np.minimum(streamer_id, len(self.rate_) - 1)])
 
     def _tabulate(self) -> None:
         total = self.shown_.sum()

@@ -38,9 +38,10 @@ def kernel(function: F) -> F:
     The code is kept beside the source, or in the user's cache folder where that is read-only, under
     a digest of the sources that it is made of: a kernel holds the code of those that it calls.
 
-    A kernel makes no arrays and keeps none beyond its call, so it counts no references to them:
-    each count is an atomic operation, and a call that hands a dozen arrays on took longer than the
-    arithmetic behind it (measured: two thirds of the time of a swipe).
+    A kernel is compiled into those that call it, and counts no references to arrays: it makes none
+    and keeps none beyond its call. Handing the dozen arrays of a `Stage` on, and counting each by
+    an atomic operation, took twice as long as the arithmetic behind it (measured: a swipe in 0.41
+    instead of 0.97 microseconds, `sim.journey`).
     """
     return _compiled(function, counts_references=False)
 
@@ -48,8 +49,8 @@ def kernel(function: F) -> F:
 def allocating(function: F) -> F:
     """Compile a function that makes arrays, to work in or to return; else as `kernel`.
 
-    What it calls in a loop should be one `kernel`. It may not take arrays from a `kernel` that
-    returns them: nobody counts those.
+    Those that a kernel hands back, of the ones that it was handed, it may not take: nobody counts
+    them. What runs often is better passed room to work in.
     """
     return _compiled(function, counts_references=True)
 
@@ -59,15 +60,15 @@ def _compiled(function: F, counts_references: bool) -> F:
     settings: Any = numba.config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder or before)
+    options: dict[str, Any] = {
+        "cache": folder is not None,
+        "error_model": "numpy",
+        "nogil": True,
+        "forceinline": True,
+        "_nrt": counts_references,
+    }
     try:
-        jit = numba.njit(
-            cache=folder is not None,
-            error_model="numpy",
-            nogil=True,
-            _nrt=counts_references,
-            forceinline=True,
-        )
-        return cast("F", jit(function))
+        return cast("F", numba.njit(**options)(function))
     finally:
         settings.CACHE_DIR = before
 
