@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from policies.heuristics import Random
 from policies.rank import Exploration, Server
+from sim.filling import Chart
 from sim.schema import Floats, Impressions, Purchases, Requests, Slate
 from sim.truth import RequestTruth
 
@@ -45,6 +46,11 @@ class Randomised:
         if late:
             return self._uniform.rank(requests, slate_size, uniforms, None)
         return self.server.rank(requests, slate_size, uniforms, truth)
+
+    def chart(self, n_streamers: int, now_s: float) -> Chart | None:
+        """Return the chart of whoever ranks the sessions of a tick."""
+        server = self._uniform if now_s >= self.from_s else self.server
+        return server.chart(n_streamers, now_s)
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Forward the news to the server's policy."""

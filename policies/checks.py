@@ -22,6 +22,7 @@ from typing import Any
 from policies import checks_reach, checks_scores, checks_state
 from policies.checks_stage import Blocked, Failure, Stage, Subject, planted_stage
 from policies.contract import (
+    Charting,
     Persistent,
     Positional,
     Probabilistic,
@@ -77,6 +78,7 @@ CHECKS = (
     Check("probabilities", checks_scores.probabilities, Probabilistic),
     Check("positions", checks_scores.positions, Positional),
     Check("inner_product", checks_scores.inner_product, Retriever),
+    Check("chart", checks_scores.chart, Charting),
     Check("follows_events", checks_state.follows_events, Updatable),
     Check("early_events", checks_state.early_events, Updatable),
     Check("survives_restart", checks_state.survives_restart, Persistent),

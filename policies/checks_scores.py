@@ -263,6 +263,25 @@ def inner_product(subject: Subject) -> None:
         )
 
 
+def chart(subject: Subject) -> None:
+    """The chart holds the scores of every request."""
+    requests, told = subject.stage.requests, "chart(n_streamers) to return finite numbers [S]"
+    fix = "a policy whose scores depend on the request has no chart: leave it out"
+    n = int(requests.candidate_id[requests.mask].max(initial=0)) + 1
+    found = attempt(lambda: subject.fitted.chart(n), told, fix)
+    shape = getattr(found, "shape", None)
+    if not isinstance(found, np.ndarray) or shape != (n,) or not np.isfinite(found).all():
+        raise Failure(told, f"{type(found).__name__} of shape {shape}", fix)
+    charted = found[np.maximum(requests.candidate_id, 0)]
+    wrong = requests.mask & (charted != subject.scores)
+    if wrong.any():
+        raise Failure(
+            "the chart to hold, to the bit, the scores that score gives",
+            f"{int(wrong.sum())} of {int(requests.mask.sum())} cells with other scores",
+            fix,
+        )
+
+
 def _same(
     expected: np.ndarray[Any, Any], got: np.ndarray[Any, Any], at: Requests, told: str, fix: str
 ) -> None:

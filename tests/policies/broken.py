@@ -250,6 +250,11 @@ class FlatVectors(Sound):
         return 1.0 * np.asarray(requests.candidate_id)
 
 
+class StaleChart(Sound):
+    def chart(self, n_streamers: int) -> Scores:
+        return np.cos(np.arange(n_streamers))
+
+
 class LooksAhead(Sound):
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         self.shown_ = self.shown_ + len(impressions)
@@ -376,6 +381,7 @@ BROKEN: list[tuple[type, str, str]] = [
     (ThinPrediction, "probabilities", r"got ndarray of shape \(8,\)"),
     (OtherVectors, "inner_product", "neighbours in the order reversed"),
     (FlatVectors, "inner_product", r"got shapes \(\(8, 2\), \(8, 2\)\)"),
+    (StaleChart, "chart", "cells with other scores"),
     (LooksAhead, "early_events", "keep such rows aside"),
     (WritesEvents, "follows_events", "read-only .*; likely fix: copy before writing"),
     (ForgetsCounters, "survives_restart", "save everything"),
