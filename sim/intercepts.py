@@ -53,6 +53,7 @@ def solve(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Intercep
     solved = Intercepts(nothing, nothing, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     born = np.flatnonzero(scene.population.users.joined_day == 0)
     user_id = born[np.minimum((user_u * len(born)).astype(np.int64), len(born) - 1)]
+    scene = replace(scene, visitors=np.unique(user_id))
     click, stay, mean = [], [], 0.0
     for m, scenario in enumerate(config.scenarios):
         pool = np.flatnonzero(scene.on_air.in_scenario[:, m])

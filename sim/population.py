@@ -10,11 +10,12 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from sim.bounds import refusal
 from sim.change import TurnoverConfig
 from sim.columns import Columns
+from sim.gamma_law import gamma_quantiles
 from sim.ids import STREAMERS, USERS, ids_of
 from sim.parameters import PopulationConfig
 from sim.rng import Purpose, uniforms
@@ -248,7 +249,7 @@ class Population:
         blocks = np.arange((c.n_categories + 3) // 4)
         raw = uniforms(self.seed, purpose, ids[:, None], 2, blocks[None, :], 0)
         raw = np.moveaxis(raw, 0, -1).reshape(len(ids), 4 * len(blocks))[:, : c.n_categories]
-        gamma = gammaincinv(c.taste_concentration, raw) + 1e-12
+        gamma = gamma_quantiles(c.taste_concentration, raw) + 1e-12
         taste = (gamma / gamma.sum(axis=1, keepdims=True)).astype(np.float32)
         noise = self._normals(purpose, ids, 3, c.n_dims) * np.float32(
             c.user_noise / np.sqrt(c.n_dims)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _ENTRANCES = {SWIPE: enter_rooms, DETAIL: enter_products}
 """Scenarios into which a session comes through a room or product."""
 
-_TOGETHER = 256
+_TOGETHER = 1024
 """Sessions for whose every impression the sheet makes room at once."""
 
 
