@@ -370,8 +370,10 @@ def open_rooms(
         ones: receives the mask.
     """
     n, n_seen = n_rooms, visits.rows[a].n_seen
-    for c in range(len(ones)):
-        ones[c] = c < n_rooms  # a row is filled from the left
+    for c in range(n_rooms):  # a row is filled from the left
+        ones[c] = 1
+    for c in range(n_rooms, len(ones)):
+        ones[c] = 0
     for j in range(n_seen):
         c = column_of[visits.seen[a, j]]
         if c != PAD and ones[c]:
