@@ -96,6 +96,20 @@ class DaySupply:
         return (np.cumsum(there) - 1)[self.streamer_id]
 
     @cached_property
+    def goods(self) -> NDArray[np.int64]:
+        """Products on show, ascending [G]."""
+        shown = np.zeros(int(self.product_id.max(initial=-1)) + 1, np.bool_)
+        shown[self.product_id] = True
+        return np.flatnonzero(shown)
+
+    @cached_property
+    def good(self) -> NDArray[np.int64]:
+        """Number of each airing's product among those on show [E]."""
+        number = np.empty(int(self.product_id.max(initial=-1)) + 1, np.int64)
+        number[self.goods] = np.arange(len(self.goods))
+        return number[self.product_id]
+
+    @cached_property
     def column_of(self) -> NDArray[np.int32]:
         """Column of the streamer in each place in the candidate table [R, places], PAD if none.
 
