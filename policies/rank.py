@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from policies.contract import Charting, Policy, Privileged, Updatable, is_privileged
 from sim.config import ConfigError, require
-from sim.filling import ALIKE, EPSILON, GREEDY, SOFTMAX, Chart, Spare, fill, new_spare
+from sim.filling import ALIKE, EPSILON, GREEDY, SOFTMAX, Chart, Spare, count_open, fill, new_spare
 from sim.kernel import kernel
 from sim.schema import Bools, Floats, Impressions, Purchases, Requests, Slate
 
@@ -135,7 +135,11 @@ def _fill_slates(
 ) -> bool:
     """Fill slates [B, K]; return whether every score under the mask is finite."""
     for b in range(len(ones)):
-        if not fill(law, dial, scores[b], ones[b], uniforms[b], spare, column[b], propensity[b]):
+        finite = fill(
+            law, dial, scores[b], ones[b], count_open(ones[b]), uniforms[b], spare, column[b],
+            propensity[b],
+        )  # fmt: skip
+        if not finite:
             return False
     return True
 

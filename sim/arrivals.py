@@ -109,7 +109,7 @@ def sessions_of_day(
     deadline = start_s + config.session.max_session_s
     again = user[1:] == user[:-1]
     deadline[:-1] = np.where(again, np.minimum(deadline[:-1], start_s[1:]), deadline[:-1])
-    by_time = np.lexsort((user, start_s))
+    by_time = np.argsort(start_s, kind="stable")  # users in one moment ascend already
     return Sessions(
         session_id=day * _SESSION_DAY + np.arange(len(user), dtype=np.int64),
         user_id=user[by_time].astype(np.int32),

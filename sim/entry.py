@@ -73,7 +73,7 @@ def _enter_products(
         visits.seen[a, me.n_seen] = stage.airings[e].place
         me.n_seen += 1
         long_term = stage.interests[ATTENTION, scenario, me.user_id]
-        product = stage.goods_content[stage.airings[e].product_id]
+        product = stage.goods_content[stage.airings[e].good]
         mix_interest(stage.laws[0].session, long_term, product, visits.interest[a])
 
 
@@ -124,7 +124,7 @@ def _lure(stage: Stage, visits: Visits, a: int, airing: int) -> float:
         me = visits.rows[a].user_id
         for k in range(visits.interest.shape[1]):
             wish = stage.interests[COMMERCE, DETAIL, me, k]
-            affinity += wish * stage.goods_content[on_air.product_id, k]
+            affinity += wish * stage.goods_content[on_air.good, k]
     else:
         for k in range(visits.interest.shape[1]):
             affinity += visits.interest[a, k] * stage.content[airing, k]

@@ -63,6 +63,7 @@ def fill(
     dial: float,
     scores: Floats,
     ones: NDArray[np.uint8],
+    n_open: int,
     uniforms: NDArray[np.float64],
     spare: Spare,
     column: NDArray[np.int32],
@@ -70,28 +71,40 @@ def fill(
 ) -> bool:
     """Fill a slate.
 
+    Args:
+        law: one of the laws above.
+        dial: of the law.
+        scores: of the candidates [C]; not read where the law is ALIKE.
+        ones: the mask [C].
+        n_open: number of ones in it.
+        uniforms: one a position [K].
+        spare: room to work in.
+        column: receives the slate [K].
+        propensity: receives how likely each choice was, given those above it [K].
+
     Returns:
         Whether every score under the mask is finite; where not, the slate means nothing.
     """
     for k in range(len(column)):
         column[k], propensity[k] = PAD, 1.0
     if law == ALIKE:
-        _fill_alike(ones, uniforms, spare, column, propensity)
+        _fill_alike(ones, n_open, uniforms, spare, column, propensity)
         return True
     if not _set_free(scores, ones, spare.free):
         return False
     if law == GREEDY:
         _fill_greedy(scores, uniforms, spare, column, propensity)
     elif law == EPSILON:
-        _fill_epsilon(scores, uniforms, dial, spare, column, propensity)
+        _fill_epsilon(scores, n_open, uniforms, dial, spare, column, propensity)
     else:
-        _fill_softmax(scores, uniforms, dial, spare, column, propensity)
+        _fill_softmax(scores, n_open, uniforms, dial, spare, column, propensity)
     return True
 
 
 @kernel
 def _fill_alike(
     ones: NDArray[np.uint8],
+    n_open: int,
     uniforms: NDArray[np.float64],
     spare: Spare,
     column: NDArray[np.int32],
@@ -100,17 +113,12 @@ def _fill_alike(
     """Fill the slate as `_fill_greedy` does where all scores are the same number.
 
     Then nothing needs to be collected: the choice is the nth open column, where `replaced` tells
-    which one stands in the place of a choice made before. Numbers are added up twice as fast as
-    bools.
+    which one stands in the place of a choice made before.
     """
     place, replaced = spare.place, spare.replaced
-    n_open = np.int64(0)
-    for c in range(len(ones)):
-        n_open += np.int64(ones[c])
-    n_free = int(n_open)
-    for k in range(min(len(column), n_free)):
-        j = _nth(uniforms[k], n_free - k)
-        chosen, last = j, n_free - k - 1
+    for k in range(min(len(column), n_open)):
+        j = _nth(uniforms[k], n_open - k)
+        chosen, last = j, n_open - k - 1
         for i in range(k):  # the latest replacement of a place counts
             if place[i] == j:
                 chosen = replaced[i]
@@ -118,7 +126,7 @@ def _fill_alike(
         for i in range(k):
             if place[i] == last:
                 replaced[k] = replaced[i]
-        column[k], propensity[k] = _nth_open(ones, chosen), 1.0 / (n_free - k)
+        column[k], propensity[k] = _nth_open(ones, chosen), 1.0 / (n_open - k)
 
 
 @kernel
@@ -169,6 +177,7 @@ def _fill_greedy(
 @kernel
 def _fill_epsilon(
     scores: Floats,
+    n_open: int,
     uniforms: NDArray[np.float64],
     eps: float,
     spare: Spare,
@@ -177,12 +186,11 @@ def _fill_epsilon(
 ) -> None:
     """Fill each position uniformly with probability `eps`, else with one of the tied best."""
     free, tied = spare.free, spare.tied
-    n_free = _count(free, len(scores))
-    for k in range(min(len(column), n_free)):
+    for k in range(min(len(column), n_open)):
         u, n_tied = uniforms[k], _collect_best(scores, free, tied)
         chance = (1.0 - eps) / n_tied
         if u < eps:
-            nth = _nth(u / eps, n_free - k)
+            nth = _nth(u / eps, n_open - k)
             c = 0
             while nth > 0 or not free[c]:
                 nth -= free[c]
@@ -191,13 +199,14 @@ def _fill_epsilon(
                 chance = 0.0
         else:
             c = tied[_nth((u - eps) / max(1.0 - eps, 1e-300), n_tied)]
-        column[k], propensity[k] = c, chance + eps / (n_free - k)
+        column[k], propensity[k] = c, chance + eps / (n_open - k)
         free[c] = False
 
 
 @kernel
 def _fill_softmax(
     scores: Floats,
+    n_open: int,
     uniforms: NDArray[np.float64],
     temperature: float,
     spare: Spare,
@@ -207,7 +216,7 @@ def _fill_softmax(
     """Fill each position with probability proportional to exp(score / temperature)."""
     free, weight = spare.free, spare.weight
     _weigh(scores, free, temperature, weight)
-    for k in range(min(len(column), _count(free, len(scores)))):
+    for k in range(min(len(column), n_open)):
         total = _total(weight, len(scores))
         # The best of the first positions may outweigh the others by more than a double can
         # hold: then the weights are taken relative to the best of what is left.
@@ -270,12 +279,12 @@ def _weigh(
 
 
 @kernel
-def _count(free: NDArray[np.bool_], n: int) -> int:
-    """Return how many of the first `n` are free."""
-    n_free = 0
-    for c in range(n):
-        n_free += free[c]
-    return n_free
+def count_open(ones: NDArray[np.uint8]) -> int:
+    """Return the number of ones, which are added up twice as fast as bools."""
+    n = np.int64(0)
+    for c in range(len(ones)):
+        n += np.int64(ones[c])
+    return int(n)
 
 
 @kernel

@@ -54,11 +54,12 @@ def solve(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Intercep
     born = np.flatnonzero(scene.population.users.joined_day == 0)
     user_id = born[np.minimum((user_u * len(born)).astype(np.int64), len(born) - 1)]
     scene = replace(scene, visitors=np.unique(user_id))
+    stage = _among_strangers(scene, solved)
     click, stay, mean = [], [], 0.0
     for m, scenario in enumerate(config.scenarios):
         pool = np.flatnonzero(scene.on_air.in_scenario[:, m])
         airing = pool[np.minimum((airing_u * len(pool)).astype(np.int64), len(pool) - 1)]
-        x = _inputs(scene, solved, m, user_id, airing, mood)
+        x = _inputs(scene, stage, m, user_id, airing, mood)
         weight = None
         if scenario.base_click is None:
             click.append(0.0)
@@ -70,7 +71,8 @@ def solve(scene: Scene, user_u: Array, airing_u: Array, mood: Array) -> Intercep
     solved = replace(solved, click=tuple(click), stay=tuple(stay), satisfaction=mean)
 
     # what follows a stay is solved over the stays of the last scenario, the swipe
-    x = _inputs(scene, solved, len(SCENARIOS) - 1, user_id, airing, mood)
+    stage = _among_strangers(scene, solved)
+    x = _inputs(scene, stage, len(SCENARIOS) - 1, user_id, airing, mood)
     classes = x[_CLASSES : _CLASSES + len(STAY_GRADES)]
     push = config.response.target_coupling * np.array(STAY_GRADES)
     rates = config.feedback
@@ -94,17 +96,20 @@ def _root(logit: Array, rate: float, weight: Array | None = None) -> float:
     return float(brentq(lambda b: float((share * expit(b + logit)).sum()) - rate, -40.0, 40.0))
 
 
+def _among_strangers(scene: Scene, solved: Intercepts) -> Stage:
+    """Return the stage on which nobody met anybody, as far as the intercepts are solved."""
+    nobody = np.zeros(len(scene.population.streamers))
+    return scene.stage(numbers(Laws.of(scene.config, solved)), Relations.empty(), nobody)
+
+
 def _inputs(
     scene: Scene,
-    solved: Intercepts,
+    stage: Stage,
     scenario: int,
     user_id: NDArray[np.int64],
     airing: NDArray[np.int64],
     mood: Array,
 ) -> Array:
-    nobody = np.zeros(len(scene.population.streamers))
-    laws = numbers(Laws.of(scene.config, solved))
-    stage = scene.stage(laws, Relations.empty(), nobody)
     start_s = scene.on_air.slot[airing].astype(np.float64) * SLOT_S
     out = np.empty((_N_INPUTS, len(user_id)))
     _fill(stage, scenario, user_id, airing, start_s, mood, out)

@@ -106,8 +106,8 @@ def _journeys(
             for c in range(n_scores):
                 desk.scores[c] = chart.scores[listings.streamer_id[listings.cell[row, c]]]
             fill(
-                chart.law, chart.dial, desk.scores[:n_scores], desk.ones[:n_rooms], desk.uniforms,
-                desk.spare, desk.column, desk.propensity,
+                chart.law, chart.dial, desk.scores[:n_scores], desk.ones[:n_rooms], n_open,
+                desk.uniforms, desk.spare, desk.column, desk.propensity,
             )  # fmt: skip
             page = Page(a, scenario, row, desk.column, desk.propensity, n_open)
             if scenario == SWIPE:

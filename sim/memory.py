@@ -98,14 +98,15 @@ class Memory:
 
     def after_burn_in(self, config: WorldConfig, population: Population, seed: int) -> Memory:
         """Return what people carry into day 0."""
-        users, last = population.users, self.last_visit_day.copy()
-        u = uniforms(
-            seed, Purpose.ARRIVAL, np.arange(len(users))[:, None], np.arange(BURN_IN_DAYS), 0, 1
-        )[0]
-        activity = users.activity.astype(np.float64)
+        born = np.flatnonzero(population.users.joined_day != UNBORN)
+        u = uniforms(seed, Purpose.ARRIVAL, born[:, None], np.arange(BURN_IN_DAYS), 0, 1)[0]
+        activity = population.users.activity[born].astype(np.float64)
+        own = self.last_visit_day[born]
         for i, day in enumerate(range(-BURN_IN_DAYS, 0)):
-            hazard = hazard_of_visit(config.visits, activity, day - last, 0.0, 1.0)
-            last[u[:, i] < -np.expm1(-hazard)] = day
+            hazard = hazard_of_visit(config.visits, activity, day - own, 0.0, 1.0)
+            own[u[:, i] < -np.expm1(-hazard)] = day
+        last = self.last_visit_day.copy()
+        last[born] = own
         return replace(self, last_visit_day=last)
 
     @property

@@ -147,9 +147,10 @@ def settle(stage: Stage, sessions: Sessions, shown: Block, seed: int) -> TickOut
     if stage.laws[0].reporting.lost_share > 0.0:
         end_s[:] = -np.inf
         np.maximum.at(end_s, shown["session"], shown["known_s"])
+    good = stage.airings["good"][shown["airing"][order[rows]]]
     deals = block(
         DEAL, of.user_id, of.streamer_id, patrons["moment"][session],
-        stage.users["intent"][of.user_id], stage.goods["log_price"][of.product_id],
+        stage.users["intent"][of.user_id], stage.goods["log_price"][good],
         of.known_s + decision["delay_s"], decision["lag_s"], decision["refund_s"],
         decision["refund_lag_s"], end_s[session],
     )  # fmt: skip
@@ -261,7 +262,7 @@ def _settle_rows(
         true.delay_part[i], true.lost_to[i], true.will_purchase[i] = PAD, PAD, False
         true.purchase_delay_s[i], true.lost_delay_s[i] = np.nan, np.nan
         true.refund_delay_s[i] = np.nan
-        true.amount_cny[i] = stage.goods[on_air.product_id].price_cny
+        true.amount_cny[i] = stage.goods[on_air.good].price_cny
 
 
 @kernel
@@ -315,10 +316,10 @@ def _draw_decisions(stage: Stage, shown: Block, patrons: Block, seed: int, out: 
         seen, mine, on_air = shown[i], out[i], stage.airings[shown[i].airing]
         patron = patrons[seen.session]
         user_id, streamer_id, moment = patron.user_id, on_air.streamer_id, patron.moment
-        log_price = stage.goods[on_air.product_id].log_price
+        log_price = stage.goods[on_air.good].log_price
         buyer = Buyer(
             stage.users[user_id].intent, log_price, seen.time_s, seen.known_s,
-            on_air.end_s - seen.known_s, next_sale_s(stage, on_air.product_id) - seen.time_s,
+            on_air.end_s - seen.known_s, next_sale_s(stage, on_air.good) - seen.time_s,
             laws.delay.log_drift,
         )  # fmt: skip
         pays = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, PAYING)

@@ -158,9 +158,9 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
         pairs.deadline_s, facts, chances,
     )  # fmt: skip
     weights = config.objective.weights()
-    product = on_air.product_id[np.maximum(airing, 0)]
+    good = on_air.good[np.maximum(airing, 0)]
     goods, users = stage.goods, stage.users
-    sale_s = np.where(goods["on_sale"][product] > 0.0, stage.today[0].next_sale_s, np.inf)
+    sale_s = np.where(goods["on_sale"][good] > 0.0, stage.today[0].next_sale_s, np.inf)
     wait_s = sale_s - pairs.time_s
     return PairTruth(
         on_air=there,
@@ -175,12 +175,12 @@ def truth_of(config: WorldConfig, scene: Scene, stage: Stage, pairs: Pairs, day:
         p_decision_given_cart=facts[_DECISION],
         p_purchase_given_decision=facts[_COMPLETION],
         value=np.array([weights[target] for target in TARGETS]) @ chances,
-        amount_cny=np.where(there, goods["price_cny"][product].astype(np.float32), np.nan),
+        amount_cny=np.where(there, goods["price_cny"][good].astype(np.float32), np.nan),
         delays=DelayLaw.of(
             config.delay,
             config.visits.hour_weights,
             intent=users["intent"][pairs.user_id],
-            log_price=goods["log_price"][product],
+            log_price=goods["log_price"][good],
             time_s=pairs.time_s,
             left_s=np.where(there, facts[_LEFT], 0.0),
             sale_wait_s=wait_s,
@@ -256,7 +256,7 @@ def _fill(
         if r != PAD and where == SWIPE:
             mix_interest(laws.session, long_term, stage.content[r], interest)
         if r != PAD and where == DETAIL:
-            product = stage.goods_content[stage.airings[r].product_id]
+            product = stage.goods_content[stage.airings[r].good]
             mix_interest(laws.session, long_term, product, interest)
         views, follows = bond_with(stage.bonds, who, stage.airings[e].streamer_id)
         left_s = remaining_s_of(stage, e, time_s[i], deadline_s[i])

@@ -65,12 +65,14 @@ AIRING = np.dtype(
         ("streamer_id", np.int64),
         ("place", np.int64),
         ("product_id", np.int64),
+        ("good", np.int64),
         ("room_id", np.int64),
         ("end_s", np.float64),
         ("highlight", np.float64),
     ]
 )
-"""A streamer on air in a slot; `place` is its number among those of the day."""
+"""A streamer on air in a slot; `place` is its number among those of the day, `good` that of the
+product among those shown on the day."""
 
 ATTENTION, SOCIAL, COMMERCE = range(len(INTERESTS))
 
@@ -87,9 +89,9 @@ class Stage(NamedTuple):
     hosts: Block
     """HOST [S]."""
     goods: Block
-    """PRODUCT [P], zeros where nobody shows the product today."""
+    """PRODUCT [G], of those shown today; side by side, and few enough to stay in cache."""
     goods_content: Array32
-    """[P, K]."""
+    """[G, K]."""
     airings: Block
     """AIRING [E]."""
     content: Array32
@@ -162,23 +164,18 @@ class Scene:
         )
 
     def _goods(self) -> Block:
-        """Return PRODUCT [P]; most are on a shelf, and neither touched nor worth a price."""
         products, n = self.population.products, self.config.population.n_categories
-        shown = np.zeros(len(products), np.bool_)
-        shown[self.on_air.product_id] = True
-        rows = np.flatnonzero(shown)
+        rows = self.on_air.goods
         taking_part = on_sale(self.config.calendar, n, self.seed)[products.category[rows]]
-        depth = products.sale_depth[rows]
-        price_cny = products.price_cny[rows] * (
-            1 - np.float32(self.today.discount) * depth * taking_part
-        )
-        off = np.log1p(-self.today.discount * depth * taking_part)
-        goods = np.zeros(len(products), PRODUCT)
-        goods[rows] = block(
-            PRODUCT, products.appeal[rows], products.log_price[rows] + off,
-            price_cny.round(2), taking_part,
+        off = np.float32(self.today.discount) * products.sale_depth[rows] * taking_part
+        return block(
+            PRODUCT, products.appeal[rows], products.log_price[rows] + np.log1p(-off),
+            (products.price_cny[rows] * (1 - off)).round(2), taking_part,
         )  # fmt: skip
-        return goods
+
+    @cached_property
+    def _goods_content(self) -> Array32:
+        return self.population.products.content[self.on_air.goods]
 
     def stage(self, laws: Laws, relations: Relations, crowd: NDArray[np.float64]) -> Stage:
         """Return the latent side of a tick.
@@ -190,7 +187,7 @@ class Scene:
         """
         users, hosts, goods, airings = self._blocks
         return Stage(
-            as_row(laws), users, self.interests, hosts, goods, self.population.products.content,
+            as_row(laws), users, self.interests, hosts, goods, self._goods_content,
             airings, self.on_air.content, relations.bonds(len(users)), crowd,
             as_row(numbers(self.today)),
         )  # fmt: skip
@@ -276,15 +273,14 @@ def inclination_of(
 ) -> Inclination:
     """Return the inputs of the targets after the stay of one user and airing."""
     on_air, user = stage.airings[airing], stage.users[user_id]
-    product, today, here = stage.goods[on_air.product_id], stage.today[0], stage.laws[0].layouts
+    product, today, here = stage.goods[on_air.good], stage.today[0], stage.laws[0].layouts
     crowded = stage.laws[0].response.crowding * max(stage.crowd[on_air.streamer_id], 0.0)
     commerce_shift = here.commerce_shift[scenario] - crowded
     social, commerce = 0.0, 0.0
     for k in range(stage.content.shape[1]):
         social += stage.interests[SOCIAL, scenario, user_id, k] * stage.content[airing, k]
         commerce += (
-            stage.interests[COMMERCE, scenario, user_id, k]
-            * stage.goods_content[on_air.product_id, k]
+            stage.interests[COMMERCE, scenario, user_id, k] * stage.goods_content[on_air.good, k]
         )
     return Inclination(
         social,
@@ -314,11 +310,11 @@ def remaining_s_of(stage: Stage, airing: int, time_s: float, deadline_s: float) 
 def moment_at(stage: Stage, airing: int, time_s: float) -> Moment:
     """Return what the delay of a purchase knows of the moment at which a room is shown."""
     on_air = stage.airings[airing]
-    wait_s = next_sale_s(stage, on_air.product_id) - time_s
+    wait_s = next_sale_s(stage, on_air.good) - time_s
     return Moment(time_s, on_air.end_s - time_s, wait_s)
 
 
 @kernel
-def next_sale_s(stage: Stage, product_id: int) -> float:
-    """Return when the next sale that a product takes part in begins; infinite if none comes."""
-    return float(stage.today[0].next_sale_s) if stage.goods[product_id].on_sale > 0.0 else np.inf
+def next_sale_s(stage: Stage, good: int) -> float:
+    """Return when the next sale that a good takes part in begins; infinite if none comes."""
+    return float(stage.today[0].next_sale_s) if stage.goods[good].on_sale > 0.0 else np.inf

@@ -96,6 +96,20 @@ class DaySupply:
         return (np.cumsum(there) - 1)[self.streamer_id]
 
     @cached_property
+    def goods(self) -> NDArray[np.int64]:
+        """Products on show, ascending [G]."""
+        shown = np.zeros(int(self.product_id.max(initial=-1)) + 1, np.bool_)
+        shown[self.product_id] = True
+        return np.flatnonzero(shown)
+
+    @cached_property
+    def good(self) -> NDArray[np.int64]:
+        """Number of each airing's product among those on show [E]."""
+        number = np.empty(int(self.product_id.max(initial=-1)) + 1, np.int64)
+        number[self.goods] = np.arange(len(self.goods))
+        return number[self.product_id]
+
+    @cached_property
     def column_of(self) -> NDArray[np.int32]:
         """Column of the streamer in each place in the candidate table [R, places], PAD if none.
 
@@ -236,12 +250,41 @@ def cells(slot_of_day: NDArray[np.int64], in_scenario: NDArray[np.bool_]) -> NDA
         slot_of_day: slot of each airing counted from the start of the day, ascending [E].
         in_scenario: [E, M].
     """
-    n_slots = SLOTS_PER_DAY + SPILL_SLOTS
-    picked = [np.flatnonzero(in_scenario[:, m]) for m in range(len(SCENARIOS))]
-    row = np.concatenate([row_of(m, slot_of_day[e]) for m, e in enumerate(picked)])
-    airing = np.concatenate(picked)
-    counts = np.bincount(row, minlength=n_slots * len(SCENARIOS))
-    column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.full((len(counts), max(int(counts.max(initial=0)), 1)), PAD, np.int64)
-    table[row, column] = airing
+    n_rows = len(SCENARIOS) * (SLOTS_PER_DAY + SPILL_SLOTS)
+    first_row = np.array([int(row_of(m, np.int64(0))) for m in range(len(SCENARIOS))])
+    counts = np.zeros(n_rows, np.int64)
+    _count_rooms(slot_of_day, in_scenario, first_row, counts)
+    table = np.full((n_rows, max(int(counts.max(initial=0)), 1)), PAD, np.int64)
+    counts[:] = 0
+    _list_rooms(slot_of_day, in_scenario, first_row, counts, table)
     return table
+
+
+@kernel
+def _count_rooms(
+    slot_of_day: NDArray[np.int64],
+    in_scenario: NDArray[np.bool_],
+    first_row: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Count the rooms of each row of the table [R]."""
+    for e in range(len(slot_of_day)):
+        for m in range(len(first_row)):
+            counts[first_row[m] + slot_of_day[e]] += in_scenario[e, m]
+
+
+@kernel
+def _list_rooms(
+    slot_of_day: NDArray[np.int64],
+    in_scenario: NDArray[np.bool_],
+    first_row: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    table: NDArray[np.int64],
+) -> None:
+    """Write each airing behind the others of its rows; `counts` [R] begins with zeros."""
+    for e in range(len(slot_of_day)):
+        for m in range(len(first_row)):
+            if in_scenario[e, m]:
+                row = first_row[m] + slot_of_day[e]
+                table[row, counts[row]] = e
+                counts[row] += 1

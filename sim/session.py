@@ -173,14 +173,13 @@ class Walk:
         self.seed = seed
         self.scenario = scenario
         self.settings = scene.config.scenarios[scenario]
-        self._supply = scene.on_air.supply.read_only
         self._column_of = scene.on_air.column_of
         self._n_rooms = scene.on_air.n_rooms
         self._first_row = scene.on_air.first_row(scenario)
 
     def ask(self, visits: Visits, active: NDArray[np.int64]) -> tuple[Requests, Asked]:
         """Return the requests [B] of the active sessions, and the same with what is drawn."""
-        n, supply = len(active), self._supply
+        n, supply = len(active), self.scene.on_air.supply.read_only
         asked = Asked(
             np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32),
             np.empty(n, np.int8), np.empty(n, np.int8), np.empty(n), np.empty(n),
@@ -371,8 +370,10 @@ def open_rooms(
         ones: receives the mask.
     """
     n, n_seen = n_rooms, visits.rows[a].n_seen
-    for c in range(len(ones)):
-        ones[c] = c < n_rooms  # a row is filled from the left
+    for c in range(n_rooms):  # a row is filled from the left
+        ones[c] = 1
+    for c in range(n_rooms, len(ones)):
+        ones[c] = 0
     for j in range(n_seen):
         c = column_of[visits.seen[a, j]]
         if c != PAD and ones[c]:

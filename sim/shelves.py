@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sim.change import TurnoverConfig
 from sim.ids import PRODUCTS, ids_of
+from sim.kernel import kernel
 from sim.parameters import PopulationConfig
 from sim.rng import Purpose, uniforms
 
@@ -83,6 +84,23 @@ class Shelves:
         self, streamer_id: NDArray[np.integer], place: NDArray[np.integer], day: NDArray[np.integer]
     ) -> NDArray[np.int64]:
         """Return the product [N] that lies at a place of a shelf on a day; arguments are [N]."""
-        put_out = self.first_day[streamer_id, place] <= np.asarray(day)[:, None]
-        turn = np.maximum(put_out.sum(axis=1) - 1, 0)
-        return np.asarray(self.product_id[streamer_id, place, turn])
+        product_id = np.empty(len(streamer_id), np.int64)
+        _fill_at(self.product_id, self.first_day, streamer_id, place, day, product_id)
+        return product_id
+
+
+@kernel
+def _fill_at(
+    product_id: NDArray[np.int64],
+    first_day: NDArray[np.int32],
+    streamer_id: NDArray[np.integer],
+    place: NDArray[np.integer],
+    day: NDArray[np.integer],
+    out: NDArray[np.int64],
+) -> None:
+    """Fill in the last product [N] of a place that was put out by a day; see `Shelves`."""
+    for i in range(len(out)):
+        s, j, turn = streamer_id[i], place[i], 0
+        for g in range(first_day.shape[2]):
+            turn += first_day[s, j, g] <= day[i]
+        out[i] = product_id[s, j, max(turn - 1, 0)]
