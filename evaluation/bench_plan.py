@@ -31,7 +31,6 @@ class Scale:
     """Days of each timed simulation."""
     swipe_users: int
     """Users of the timed world with nothing but the swipe."""
-    swipe_days: int
     fit_users: int
     """Users of the small world on which fits are timed."""
     fit_days: int
@@ -60,13 +59,13 @@ SCALES = {
     scale.name: scale
     for scale in (
         Scale(
-            "full", "default", 6, 12, 20_000, 3, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000,
+            "full", "default", 6, 12, 20_000, 800, 2, 8_000, 1_000, 20_000, 10_000, 2_000,
             2_000_000, 3,
         ),
-        Scale("small", "tiny", 2, 1, 200, 1, 50, 1, 100, 50, 300, 1_000, 50, 5_000, 1),
+        Scale("small", "tiny", 2, 1, 200, 50, 1, 100, 50, 300, 1_000, 50, 5_000, 1),
     )
 }  # fmt: skip
-"""`full` takes two to three minutes on an idle machine; `small` tests the machinery."""
+"""`full` takes about three minutes on an idle machine; `small` tests the machinery."""
 
 
 @dataclass(frozen=True)

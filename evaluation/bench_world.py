@@ -92,16 +92,16 @@ def _swipes(plan: BenchPlan, config: WorldConfig) -> Figure:
     narrow = _swipe_only(config, scale.swipe_users)
     days = list(World(narrow, 0).run(_random(), 1))
     shown = days[0].impressions
-    n, n_candidates = _run(narrow, scale.swipe_days), _mean_candidates(shown)
+    n, n_candidates = _run(narrow, scale.speed_days), _mean_candidates(shown)
     kernel = timed(
         bare_world(len(shown), len(shown), n_candidates, config.watch), len(shown), scale.repeats
     )
     return rate(
         "simulate/swipes", "swipes",
         f"a world of {scale.swipe_users:,} users with nothing but the swipe and {n_candidates} "
-        f"candidates on average; days: {scale.swipe_days}; random policy, {n:,} swipes, truth "
+        f"candidates on average; days: {scale.speed_days}; random policy, {n:,} swipes, truth "
         "included, nothing written; building the world counts",
-        timed(lambda: _run(narrow, scale.swipe_days), n, scale.repeats), kernel, KERNEL,
+        timed(lambda: _run(narrow, scale.speed_days), n, scale.repeats), kernel, KERNEL,
         SWIPES_PER_CPU_S if scale.marks_apply else None,
     )  # fmt: skip
 
