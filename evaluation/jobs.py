@@ -40,9 +40,8 @@ def reliability_job(settings: ReliabilitySettings) -> int:
     from evaluation.reliability.page import show, write
     from evaluation.reliability.study import judge_methods
 
-    judged = judge_methods(settings)
-    page = write(judged, settings)
-    show(judged, Console())
+    page = write(judge_methods(settings), settings)
+    show(settings.out, Console())
     sys.stdout.write(f"{page}\n")
     return 0
 

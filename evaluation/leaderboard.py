@@ -37,7 +37,7 @@ _GAP = 3
 """Cells between columns; two of the table's edges add to them."""
 
 _SMALLER = ("logloss", "ece", "tie_rate", "gauc_dropped_users")
-_ABOUT_THE_DATA = (
+ABOUT_THE_DATA = (
     "gauc_dropped_users", "tie_rate", "effective_rounds", "mean_weight", "unsupported",
 )  # fmt: skip
 
@@ -135,7 +135,7 @@ def offline(numbers: pd.DataFrame) -> pd.DataFrame:
         & (numbers["control"] == "")
         & (numbers["scenario"] == ALL)
         & (numbers["slice"] == ALL)
-        & ~numbers["metric"].str.startswith(_ABOUT_THE_DATA)
+        & ~numbers["metric"].str.startswith(ABOUT_THE_DATA)
     ]
     return picked[["policy", "metric", "estimate", "low", "high"]].reset_index(drop=True)
 

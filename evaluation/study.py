@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +79,15 @@ CORRECTIONS = (Correction("cls"), Correction("bv", 0.1))
 """Corrections of sampled metrics on the page; 0.1 is what their source favours (KDD 2020)."""
 
 
+def ranking_metrics(ks: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of the ranking metrics of a study, at these cut-offs and without."""
+    cut = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in ks]
+    return (*cut, "mrr", "query_auc", "ap")
+
+
 def _protocol(settings: StudySettings) -> OfflineProtocol:
-    metrics = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in settings.ks]
-    return OfflineProtocol((*metrics, "mrr", "query_auc", "ap"), (settings.sampled_m,), CORRECTIONS)
+    metrics = ranking_metrics(settings.ks)
+    return OfflineProtocol(metrics, (settings.sampled_m,), CORRECTIONS)
 
 
 def _table(

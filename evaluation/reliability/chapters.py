@@ -13,7 +13,16 @@ from evaluation.palette import SPARE, inks
 from evaluation.ranking.corrections import RAW
 from evaluation.reliability import figures
 from evaluation.reliability.pairs import METHOD
-from evaluation.reliability.verdicts import GAPS, LEAST, by_band, by_world, errors, flips, judged
+from evaluation.reliability.verdicts import (
+    GAPS,
+    KINDS,
+    LEAST,
+    by_band,
+    by_world,
+    errors,
+    flips,
+    known_pairs,
+)
 from evaluation.results import ALL
 from evaluation.wording import Cell
 
@@ -85,10 +94,11 @@ def choices(table: pd.DataFrame) -> Chapter:
     lead = (
         "A pair of policies counts where the truth tells them apart. A coin would be right in half"
         " of them. “Lost by trusting it” is what the policy with the best number lacks in true"
-        " value to the best one; “sure and wrong” are pairs that a 95 % interval decides for the"
-        " worse policy; “false alarms” are pairs without a true difference, or one below "
-        f"{100 * LEAST:g} %, that it decides anyway."
-        " Intervals are over worlds."
+        " value to the best of all; “sure and wrong” are pairs that a 95 % interval decides for the"
+        " worse policy; “false alarms” are pairs of equal worth, to within "
+        f"{100 * LEAST:g} %, of which it is sure to see a difference."
+        " Intervals are over simulated worlds. A"
+        " method that not every policy has a number for judges fewer, and other, pairs."
     )
     panel = Panel("choices", "Numbers from", tuple(drawn), ("",), drawn)
     return Chapter(
@@ -104,25 +114,27 @@ def kinds_of_error(pairs: pd.DataFrame) -> Chapter:
     plain = table[table["correction"] == RAW.name]
     for m in sorted(set(plain["m"])):
         own = plain[(plain["m"] == m) & plain["metric"].isin(COMMON)]
+        own = own[own["pairs"] >= plain["pairs"].max() / 2]
         own = own.sort_values(["wrong", "metric"], ascending=[False, True])
         if len(own):
             words = f"{m} sampled negatives" if m else "all candidates"
             drawn[words] = [figures.error_split(own, [label(row) for _, row in own.iterrows()])]
     lead = (
-        "Proxy error: even labels of randomised traffic order the pair unlike its value does."
-        " Exposure error: what the logging policy’s choice of labels adds. Sampling error: what"
-        " ranking against sampled negatives adds. The three sum to all mistakes; a bar to the left"
-        " is an error that undoes another."
+        "Noise: wrong on randomised traffic, but within the interval of its few users. Proxy error:"
+        " wrong there and sure of it; the metric asks for something else than value. Exposure: what"
+        " it adds that the logging policy chose who could be engaged with, and led the day."
+        " Sampling: what ranking against sampled negatives adds. They sum to all mistakes; a bar to"
+        " the left is an error that undoes another. Metrics of few pairs are in the table alone."
     )
     rows = tuple(
         (
             Cell(label(row)),
-            *(_percent(row[name]) for name in ("wrong", "proxy", "exposure", "sampling")),
+            *(_percent(row[name]) for name in KINDS),
             Cell(str(row["pairs"])),
         )
         for _, row in table.iterrows()
     )
-    heads = ("metric", "wrong", "proxy", "exposure", "sampling", "pairs")
+    heads = ("metric", *KINDS, "pairs")
     panel = Panel("kinds", "Ranked against", tuple(drawn), ("",), drawn)
     return Chapter(
         "kinds", "What mistakes are made of", lead, (panel,) if drawn else (),
@@ -138,8 +150,9 @@ def negatives(pairs: pd.DataFrame) -> Chapter:
         return Chapter("negatives", title, "The study asked for no sampled negatives.")
     lead = (
         "Left, how often one draw of negatives prefers the other policy than the full metric does;"
-        " right, than the truth does. Corrections are those of Krichene and Rendle (KDD 2020). With"
-        " so few rooms on air, metrics cut at 10 are blind below about 30 negatives."
+        " right, than the truth does; negatives are drawn for each policy by itself. Corrections"
+        " are those of Krichene and Rendle (KDD 2020). A metric cut at k is blind where a negative"
+        " stands for more than k rooms: what a correction says there is a guess."
     )
     drawn = {}
     for at, band in enumerate(("any size", *BANDS), start=-1):
@@ -204,7 +217,7 @@ def gaps(pairs: pd.DataFrame) -> Chapter:
 
 def worlds(pairs: pd.DataFrame, scores: pd.DataFrame) -> Chapter:
     """Agreement of orders world by world, and every pair in sight."""
-    known = judged(pairs)
+    known = known_pairs(pairs)
     full = known[(known["m"] == 0) & (known["correction"] == RAW.name) & (known["slice"] == ALL)]
     names = list(dict.fromkeys(pairs["world"]))
     ink = inks(names)
@@ -219,7 +232,7 @@ def worlds(pairs: pd.DataFrame, scores: pd.DataFrame) -> Chapter:
             drawn[f"{metric}, {words}"] = [
                 figures.gap_truth(parts, f"gap in {metric}, better to the right", ink)
             ]
-    found = by_world(scores)
+    found = by_world(pairs, scores)
     wide = found.pivot_table(index=list(METHOD), columns="world", values="tau", sort=True)
     wide = wide[[name for name in names if name in wide]].reset_index()
     rows = tuple(
@@ -282,6 +295,11 @@ def _choice_finding(table: pd.DataFrame) -> str:
     if len(usual) < 2:
         return ""
     best, worst = usual.iloc[0], usual.iloc[-1]
+    if not best["right_low"] > worst["right_high"]:
+        return (
+            f"No usual number stands out: {label(best)} chooses the better policy in {_of(best)}, "
+            f"{label(worst)} in {_of(worst)}."
+        )
     told = (
         f"Of the usual numbers that a log gives for all policies, {label(best)} chooses the better "
         f"policy most often ({_of(best)}) and {label(worst)} least ({_of(worst)}); a coin, 50 %."

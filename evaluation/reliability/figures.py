@@ -13,7 +13,7 @@ from evaluation.palette import SPARE, Ink
 COIN = 50.0
 """Per cent of pairs that a coin would choose rightly."""
 
-KINDS = {"proxy": SPARE[1], "exposure": SPARE[4], "sampling": SPARE[3]}
+KINDS = {"noise": SPARE[2], "proxy": SPARE[1], "exposure": SPARE[4], "sampling": SPARE[3]}
 """Kind of error to ink."""
 
 _HEIGHT, _LINE = 84, 25
@@ -54,7 +54,7 @@ def error_split(table: pd.DataFrame, names: Sequence[str]) -> Plot:
     """Draw what the mistakes of each metric are made of, as bars that add up.
 
     Args:
-        table: columns proxy, exposure, sampling (shares of pairs), one row a metric.
+        table: columns noise, proxy, exposure, sampling (shares of pairs), one row a metric.
         names: of the metrics, one a row.
     """
     data: list[Spec] = [

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from evaluation.intervals import Estimate, clustered_mean
+from evaluation.leaderboard import ABOUT_THE_DATA
 from evaluation.off_policy.valuation import Valuation
 from evaluation.offline import PER_REQUEST, Judgement
 from evaluation.predictions import TOP, Predictions, class_metrics
@@ -24,8 +25,8 @@ from evaluation.ranking.corrections import RAW, Correction, expected_reports
 from evaluation.ranking.metrics import RankMetric
 from evaluation.results import ALL
 
-Source = Literal["logged", "randomised", "off_policy"]
-SOURCES: tuple[Source, ...] = ("logged", "randomised", "off_policy")
+Source = Literal["logged", "randomised", "off_policy", "truth"]
+"""Where a number comes from; "truth" is the simulator's, which no method has."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +51,7 @@ class Score:
     estimate: Estimate
     """Clustered by user; of a sampled metric its expectation over the negatives."""
     draw_error: float = 0.0
-    """Standard deviation of one draw of the negatives, unit of the metric."""
+    """Standard deviation over draws of the negatives, unit of the metric."""
 
 
 @dataclass(frozen=True)
@@ -129,5 +130,6 @@ def _classified(predictions: Predictions, users: int, source: Source) -> dict[Me
         p, user = predictions.probability[index][rows], predictions.user_id[rows]
         where = TOP if part.startswith(TOP) else ALL
         for name, estimate in class_metrics(target, p, labels[rows], user, users).items():
-            out[Method(name, source, where)] = Score(estimate)
+            if not name.startswith(ABOUT_THE_DATA):
+                out[Method(name, source, where)] = Score(estimate)
     return out

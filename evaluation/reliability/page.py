@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +18,21 @@ from rich.table import Table
 from evaluation import drawing
 from evaluation.environment import environment_record
 from evaluation.page import Chapter, plots_of
+from evaluation.publishing import new_draft
 from evaluation.reliability import chapters
 from evaluation.reliability.pairs import CELL
 from evaluation.reliability.settings import (
+    FILES,
     PAGE,
     PAIRS,
+    QUESTION,
     README,
     SCORES,
     TABLE,
     ReliabilitySettings,
 )
-from evaluation.reliability.study import Judged
-from evaluation.reliability.verdicts import judged as told_apart
-from evaluation.reliability.verdicts import verdicts
+from evaluation.reliability.study import Frames
+from evaluation.reliability.verdicts import known_pairs, verdicts
 from evaluation.study_folder import (
     CONFIG,
     ENVIRONMENT,
@@ -39,9 +42,9 @@ from evaluation.study_folder import (
     facts,
     settings,
 )
-from evaluation.templating import replace_text, templates
+from evaluation.templating import replace_table, replace_text, templates
+from sim.processes import interrupts_held
 
-QUESTION = "Which offline number picks the better policy?"
 TERMINAL = ("method", "better policy chosen", "τ with true value", "lost by trusting it")
 
 
@@ -57,45 +60,48 @@ class Heading:
     """Resolved configuration, yaml."""
 
 
-def write(judged: Judged, asked: ReliabilitySettings) -> Path:
+def write(frames: Frames, asked: ReliabilitySettings) -> Path:
     """Write tables, page and Markdown into the study's folder; return the page's path.
+
+    All is prepared in a hidden folder inside. While it is moved, the table of verdicts is away:
+    that tells a finished study from others.
 
     Raises:
         OSError: the folder is read-only or full.
     """
-    out = asked.out
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (PAGE, README, TABLE):  # they come back last: nothing is left of other tables
-        (out / name).unlink(missing_ok=True)
-    table = verdicts(judged.pairs, judged.scores)
-    replace_text(out / CONFIG, asked.config_yaml)
-    replace_text(out / ENVIRONMENT, json.dumps(environment_record(), indent=1) + "\n")
-    for name, frame in ((SCORES, judged.scores), (PAIRS, judged.pairs), (TABLE, table)):
-        part = out / f".{name}.part"
-        frame.to_parquet(part, index=False)
-        part.replace(out / name)
-    return render(out)
+    draft = new_draft(asked.out)
+    replace_text(draft / CONFIG, asked.config_yaml)
+    replace_text(draft / ENVIRONMENT, json.dumps(environment_record(), indent=1) + "\n")
+    replace_table(draft / SCORES, frames.scores)
+    replace_table(draft / PAIRS, frames.pairs)
+    replace_table(draft / TABLE, verdicts(frames.pairs, frames.scores))
+    render(draft)
+    with interrupts_held():
+        (asked.out / TABLE).unlink(missing_ok=True)
+        for name in sorted(FILES, key=TABLE.__eq__):  # the table comes last
+            (draft / name).replace(asked.out / name)
+        shutil.rmtree(draft)
+    return asked.out / PAGE
 
 
 def render(folder: Path) -> Path:
     """Draw page and Markdown from what a study of reliability left; return the page's path.
 
     Raises:
-        ReportError: a table is missing or broken.
+        ReportError: the study is not finished, or a table is broken.
         OSError: the page cannot be written.
     """
     from plotly.offline import get_plotlyjs
 
-    judged, heading = _opened(folder)
-    table = verdicts(judged.pairs, judged.scores)
+    frames, table, heading = _opened(folder)
     parts = (
         chapters.choices(table),
-        chapters.kinds_of_error(judged.pairs),
-        chapters.negatives(judged.pairs),
-        chapters.gaps(judged.pairs),
-        chapters.worlds(judged.pairs, judged.scores),
+        chapters.kinds_of_error(frames.pairs),
+        chapters.negatives(frames.pairs),
+        chapters.gaps(frames.pairs),
+        chapters.worlds(frames.pairs, frames.scores),
     )
-    replace_text(folder / README, markdown(judged, table, heading, parts))
+    replace_text(folder / README, markdown(frames, table, heading, parts))
     html = (
         templates()
         .get_template("reliability.html.j2")
@@ -106,15 +112,15 @@ def render(folder: Path) -> Path:
             plots=plots_of(parts),
             dark=dict(drawing.DARK),
             plotly=Markup(get_plotlyjs()),
-            **_counts(judged),
+            **_counts(frames),
         )
     )
     return replace_text(folder / PAGE, html)
 
 
-def show(judged: Judged, console: Console) -> None:
-    """Print the usual methods against all candidates, the most reliable first."""
-    table = verdicts(judged.pairs, judged.scores)
+def show(folder: Path, console: Console) -> None:
+    """Print the usual methods of a finished study, the most reliable first."""
+    _, table, _ = _opened(folder)
     usual = chapters.usual_methods(table)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in ("numbers from", *TERMINAL):
@@ -126,10 +132,10 @@ def show(judged: Judged, console: Console) -> None:
 
 
 def markdown(
-    judged: Judged, table: pd.DataFrame, heading: Heading, parts: tuple[Chapter, ...]
+    frames: Frames, table: pd.DataFrame, heading: Heading, parts: tuple[Chapter, ...]
 ) -> str:
     """Return the findings and the usual methods as Markdown, for a repository."""
-    counts = _counts(judged)
+    counts = _counts(frames)
     usual = chapters.usual_methods(table)
     lines = [
         f"# {heading.question}",
@@ -154,13 +160,15 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _opened(folder: Path) -> tuple[Judged, Heading]:
+def _opened(folder: Path) -> tuple[Frames, pd.DataFrame, Heading]:
     if not folder.is_dir():
         raise ReportError(f"study folder {folder} does not exist")
-    frames = []
-    for name in (SCORES, PAIRS):
+    tables = []
+    for name in (SCORES, PAIRS, TABLE):
+        if not (folder / name).is_file():
+            raise ReportError(f"study folder {folder} has no {name}; the study has not finished")
         try:
-            frames.append(pd.read_parquet(folder / name))
+            tables.append(pd.read_parquet(folder / name))
         except (OSError, ValueError) as error:
             raise ReportError(f"{folder / name} cannot be read: {error}") from error
     environment = facts(folder / ENVIRONMENT)
@@ -174,16 +182,17 @@ def _opened(folder: Path) -> tuple[Judged, Heading]:
         environment=fact_groups(environment, "made with"),
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
     )
-    return Judged(*frames), heading
+    scores, pairs, table = tables
+    return Frames(scores, pairs), table, heading
 
 
-def _counts(judged: Judged) -> Mapping[str, Any]:
+def _counts(frames: Frames) -> Mapping[str, Any]:
     """Return how much there is of everything, for the head of the page."""
     cell = [*CELL, "first", "second"]
     return {
-        "policies": judged.scores["policy"].nunique(),
-        "worlds": list(dict.fromkeys(judged.pairs["world"])),
-        "seeds": judged.pairs["seed"].nunique(),
-        "pairs": len(judged.pairs.drop_duplicates(cell)),
-        "known": len(told_apart(judged.pairs).drop_duplicates(cell)),
+        "policies": frames.scores["policy"].nunique(),
+        "worlds": list(dict.fromkeys(frames.pairs["world"])),
+        "seeds": frames.pairs["seed"].nunique(),
+        "pairs": len(frames.pairs.drop_duplicates(cell)),
+        "known": len(known_pairs(frames.pairs).drop_duplicates(cell)),
     }

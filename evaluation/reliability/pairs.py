@@ -9,8 +9,10 @@ Frames, one world a (world, seed):
              draw_error; the true value has the source "truth" and the metric TRUTH
     pairs    world, seed, first, second, metric, source, slice, m, correction,
              gap               first less second, turned so that above 0 speaks for the first
-             draw_error        standard deviation of the gap over one draw of negatives
-             decided           whether the 95 % interval of the gap excludes 0 (paired by user)
+             draw_error        standard deviation of the gap over draws of negatives, independent
+                               for the two policies (with negatives in common it is smaller)
+             decided           1 where the 95 % interval of the gap (paired by user; of a sampled
+                               metric, of its expectation) excludes 0, else 0; NaN where it has none
              truth             relative lift of the first over the second in true value
              truth_low, truth_high   its 95 % interval, paired by user
 """
@@ -53,7 +55,7 @@ def score_frame(cell: Cell) -> pd.DataFrame:
     """Return the scores of a world; columns in the module."""
     rows = []
     for policy, own in cell.scores.items():
-        true = Method(TRUTH, "truth")  # type: ignore[arg-type]
+        true = Method(TRUTH, "truth")
         for method, score in ((true, Score(cell.truth[policy])), *own.items()):
             found = score.estimate.interval()
             rows.append(
@@ -92,8 +94,10 @@ def _pair(cell: Cell, first: str, second: str) -> Iterator[dict[str, object]]:
         if np.isnan(gap):
             continue
         found = difference(one.estimate, two.estimate).interval()
-        # which of two is nearer to 1 has no interval here
-        decided = not method.metric.startswith("pcoc") and (found.low > 0.0 or found.high < 0.0)
+        decided = float(found.low > 0.0 or found.high < 0.0)
+        # which of two is nearer to 1 has no interval
+        if np.isnan(found.low) or method.metric.startswith("pcoc"):
+            decided = float("nan")
         yield {
             "world": cell.world,
             "seed": cell.seed,
@@ -102,7 +106,7 @@ def _pair(cell: Cell, first: str, second: str) -> Iterator[dict[str, object]]:
             **asdict(method),
             "gap": gap,
             "draw_error": float(np.hypot(one.draw_error, two.draw_error)),
-            "decided": bool(decided),
+            "decided": decided,
             "truth": truth.estimate,
             "truth_low": truth.low,
             "truth_high": truth.high,

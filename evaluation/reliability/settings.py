@@ -13,12 +13,14 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from evaluation import fields
+from evaluation.agreement import MIN_POLICIES
 from evaluation.folders import require_writable
 from evaluation.overrides import composed, with_policies
 from evaluation.publishing import require_only, require_same
 from evaluation.settings import StudySettings, study_settings
 from evaluation.study_folder import CONFIG, ENVIRONMENT
-from sim.config import ConfigError
+from policies.contract import is_privileged
+from sim.config import ConfigError, build
 
 SECTION = "reliability"
 PAGE, README, SCORES, PAIRS, TABLE = (
@@ -31,11 +33,10 @@ PAGE, README, SCORES, PAIRS, TABLE = (
 FILES = (PAGE, README, SCORES, PAIRS, TABLE, CONFIG, ENVIRONMENT)
 """Everything that a study of reliability writes."""
 
-MIN_POLICIES = 3
-"""Fewer have no order."""
+QUESTION = "Which offline number picks the better policy?"
 
-_TAKEN = ("world", "seed")
-"""Keys whose place the section takes."""
+_TAKEN = {"world": "worlds", "seed": "seeds", "sampled_m": "negatives"}
+"""Key to the one of the section that takes its place."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ReliabilitySettings:
 
     name: str
     question: str
+    """The headline of the page."""
     cells: tuple[StudySettings, ...]
     """A study of each world and seed; their `out` is not used."""
     negatives: tuple[int, ...]
@@ -74,33 +76,52 @@ def reliability_settings(
     for text in overrides:
         key = text.lstrip("+").partition("=")[0]
         if key in _TAKEN:
-            raise ConfigError(f"{text} with reliability; allowed: {SECTION}.{key}s=[...]")
+            raise ConfigError(f"{text} with reliability; allowed: {SECTION}.{_TAKEN[key]}=[...]")
     worlds = _worlds(config)
     seeds = fields.integers(config, f"{SECTION}.seeds", 0, fields.MAX_SEED)
     negatives = fields.integers(config, f"{SECTION}.negatives", 1, 100_000)
-    cells = []
+    cells: list[StudySettings] = []
+    composed_worlds: dict[str, DictConfig] = {}
     kept = [text for text in overrides if text.partition("=")[0] != "out"]
     for world in worlds:
-        place = with_policies([f"world={world}", "out=null"], swept=False)
+        # nothing is written there, but a study must have a place
+        place = with_policies([f"world={world}", "out=${work}/cells"], swept=False)
         (cell,) = composed("study", [*kept, *place], False, folder)
         of_world = study_settings(cell)
+        composed_worlds[world] = cell.world
         cells += [replace(of_world, seed=seed) for seed in seeds]
+    seeing = [name for name, node in cells[0].policies.items() if is_privileged(build(node))]
+    if seeing:
+        raise ConfigError(
+            f"policy = {seeing[0]}, which sees the truth; allowed: policies that could be deployed"
+        )
     if len(cells[0].policies) < MIN_POLICIES:
         named = ", ".join(cells[0].policies)
         raise ConfigError(f"policy = [{named}]; allowed: at least {MIN_POLICIES}, to have an order")
     name = fields.name(config, "name")
     settings = ReliabilitySettings(
         name=name,
-        question=str(config.question or "Which offline number picks the better policy?"),
+        question=str(config.question or QUESTION),
         cells=tuple(cells),
         negatives=negatives,
         out=fields.out(config, Path("outputs") / name, f"{len(cells)}worlds", False),
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+        config_yaml=_resolved(config, composed_worlds),
     )
     require_writable(settings.out, "out")
     require_only(settings.out, FILES, "study of reliability")
     require_same(settings.out, settings.config_yaml, fields.overwrite(config))
     return settings
+
+
+def _resolved(config: DictConfig, worlds: dict[str, DictConfig]) -> str:
+    """Return the resolved config, with the worlds that are studied in the place of one."""
+    whole = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(whole, dict)
+    del whole["world"]
+    whole["worlds"] = {
+        name: OmegaConf.to_container(world, resolve=True) for name, world in worlds.items()
+    }
+    return OmegaConf.to_yaml(OmegaConf.create(whole))
 
 
 def _worlds(config: DictConfig) -> tuple[str, ...]:

@@ -12,31 +12,29 @@ from evaluation.contest import Contest, hold_contest
 from evaluation.environment import source_digest
 from evaluation.offline import OfflineProtocol
 from evaluation.progress import StudyProgress
-from evaluation.ranking.corrections import Correction
 from evaluation.ranking.metrics import RankMetric
 from evaluation.reliability.methods import Method, Sampling, Score, estimator_scores, scores_of
 from evaluation.reliability.pairs import Cell, pair_frame, score_frame
 from evaluation.reliability.settings import PAIRS, SCORES, ReliabilitySettings
 from evaluation.settings import StudySettings
 from evaluation.simulation import UNREAD, code_digest, digest, log_key
+from evaluation.study import CORRECTIONS, ranking_metrics
+from evaluation.templating import replace_table
 from evaluation.trial import Trial, limit_threads
 
 CUT = 10
 """Cut-off of the sampled metrics."""
 
-CORRECTIONS = (Correction("cls"), Correction("bv", 0.1))
-"""Of metrics with a cut-off; 0.1 is what their source favours (KDD 2020)."""
-
 
 @dataclass(frozen=True)
-class Judged:
+class Frames:
     """All worlds together; columns in `evaluation.reliability.pairs`."""
 
     scores: pd.DataFrame
     pairs: pd.DataFrame
 
 
-def judge_methods(settings: ReliabilitySettings) -> Judged:
+def judge_methods(settings: ReliabilitySettings) -> Frames:
     """Hold the contest of every world that is not there yet, and score every method in it.
 
     Finished trials and worlds are kept in the `work` of the settings under a digest of everything
@@ -52,35 +50,43 @@ def judge_methods(settings: ReliabilitySettings) -> Judged:
     with progress.shown():
         for at, cell in enumerate(settings.cells, start=1):
             name = f"{cell.world.name}, seed {cell.seed} ({at} of {len(settings.cells)})"
-            frames.append(_judged(cell, settings.negatives, name, progress))
+            frames.append(_frames_of(cell, settings.negatives, name, progress))
     scores, pairs = (
         pd.concat([getattr(frame, part) for frame in frames], ignore_index=True)
         for part in ("scores", "pairs")
     )
-    return Judged(scores, pairs)
+    return Frames(scores, pairs)
 
 
-def _judged(
+def _frames_of(
     cell: StudySettings, negatives: tuple[int, ...], name: str, progress: StudyProgress
-) -> Judged:
+) -> Frames:
     """Return the frames of one world, from the cache where they are there."""
     folder = _place(cell, negatives)
-    if all((folder / part).exists() for part in (SCORES, PAIRS)):
+    before = _kept(folder)
+    if before is not None:
         progress.say(f"{name}: kept from before")
-        return Judged(*(pd.read_parquet(folder / part) for part in (SCORES, PAIRS)))
+        return before
     progress.say(name)
     contest = hold_contest(cell, _protocol(cell), progress, randomised_days=1)
     done = progress.step(f"{name}: every method beside the truth")
     found = _cell(cell, contest, _sampling(negatives))
-    judged = Judged(score_frame(found), pair_frame(found))
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, frame in ((SCORES, judged.scores), (PAIRS, judged.pairs)):
-        draft = folder / f".{part}.part"
-        frame.to_parquet(draft, index=False)
-        draft.replace(folder / part)
+    judged = Frames(score_frame(found), pair_frame(found))
+    if UNREAD not in folder.name:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, frame in ((SCORES, judged.scores), (PAIRS, judged.pairs)):
+            replace_table(folder / part, frame)
     contest.forget_unread()
     done()
     return judged
+
+
+def _kept(folder: Path) -> Frames | None:
+    """Return the frames of a world that are kept; None where they are not there, or not whole."""
+    try:
+        return Frames(*(pd.read_parquet(folder / part) for part in (SCORES, PAIRS)))
+    except (OSError, ValueError):  # a broken file, such as a full disk leaves, is written anew
+        return None
 
 
 def _cell(cell: StudySettings, contest: Contest, sampling: Sampling) -> Cell:
@@ -105,8 +111,7 @@ def _scores(
 
 
 def _metrics(cell: StudySettings) -> tuple[RankMetric, ...]:
-    cut = [f"{kind}@{k}" for kind in ("hr", "ndcg", "recall") for k in cell.ks]
-    return tuple(RankMetric.parse(name) for name in (*cut, "mrr", "query_auc", "ap"))
+    return tuple(map(RankMetric.parse, ranking_metrics(sorted({*cell.ks, CUT}))))
 
 
 def _sampling(negatives: tuple[int, ...]) -> Sampling:
@@ -121,7 +126,7 @@ def _protocol(cell: StudySettings) -> OfflineProtocol:
 
 def _place(cell: StudySettings, negatives: tuple[int, ...]) -> Path:
     """Return where the frames of a world lie, under a digest of everything that decides them."""
-    codes = [code_digest(node) for node in cell.policies.values()]
+    codes = [code_digest(node) for node in (*cell.policies.values(), cell.logging.policy)]
     unread = UNREAD if any(code.startswith(UNREAD) for code in codes) else ""
     key = digest(
         log_key(cell.simulation), sorted(map(repr, cell.policies.items())), codes, cell.deploy_days,

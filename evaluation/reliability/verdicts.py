@@ -5,22 +5,26 @@ see differences of a hundredth of a per cent, which nobody deploys for.) A metho
 the sign of its gap, equal numbers by a coin; a sampled metric by one draw of negatives, normal
 around its expectation. `right` is the chance that the better policy is chosen.
 
-The mistakes of a metric come in three kinds, which add up to all of them:
+The mistakes of a metric come in four kinds, which add up to all of them:
 
-    proxy      even without exposure bias the metric orders a pair unlike the value does
-    exposure   what the log of the logging policy adds to that
+    noise      on randomised traffic it errs within its own interval: too few users
+    proxy      on randomised traffic it errs and is sure: it orders a pair unlike the value does
+    exposure   what the log of the logging policy adds, or takes away: whose labels there are, and
+               the pages, sessions and news of a day that it served
     sampling   what the sampled negatives add to that
 
-    wrong(sampled, logged) = wrong(full, randomised)
+    wrong(sampled, logged) = wrong(full, randomised) = noise + proxy
                              + [wrong(full, logged)    - wrong(full, randomised)]
                              + [wrong(sampled, logged) - wrong(full, logged)]
 
-An addend below 0 is a kind of error that happens to undo another. Beside that, `false_alarms` is
-how often a method decides (by its own interval) between policies whose truth is not told apart,
-and `misled` how often it decides for the worse one.
+An addend below 0 is a kind of error that happens to undo another. Beside that, `misled` is how
+often a method is sure (by its own interval over users) of the worse policy, and `false_alarms` how
+often it is sure of a difference between policies of equal worth: the interval of their true lift
+lies within LEAST. Of a sampled metric both, and tau and regret, are of its expectation.
 
 Sources: split and quantities after Pereira, Said, Santos, RecSys 2025 (predictive power), with the
-truth of a simulator in the place of a fully observed data set; intervals are over worlds.
+truth of a simulator in the place of a fully observed data set. Intervals are over simulated worlds,
+(preset, seed).
 """
 
 from __future__ import annotations
@@ -52,11 +56,11 @@ VERDICT = (
 )  # fmt: skip
 """Columns of a verdict beside those that name the method."""
 
-KINDS = ("wrong", "proxy", "exposure", "sampling")
+KINDS = ("wrong", "noise", "proxy", "exposure", "sampling")
 """All mistakes, and the kinds that they are made of."""
 
 
-def judged(pairs: pd.DataFrame) -> pd.DataFrame:
+def known_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs that the truth tells apart, with two columns more.
 
     Returns:
@@ -90,15 +94,13 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         regret         mean over these worlds of what the policy with the best number lacks in true
                        value to the best one, share of the latter
         misled         share of pairs in which the method is sure of the worse policy
-        undecided      share of pairs in which its interval holds 0; NaN where it has none
-        false_alarms   share of the pairs *without* a known truth that it decides
+        undecided      share of pairs in which its interval holds 0; both NaN where it has none
+        false_alarms   share of the pairs of *equal* worth in which it is sure of a difference
     """
-    known = judged(pairs)
-    unknown = pairs[~pairs.index.isin(known.index)]
-    alarms = unknown.groupby(list(METHOD))["decided"].mean()
-    # in a world whose policies tie, their order is luck
-    told = known[list(CELL)].drop_duplicates()
-    orders = _orders(scores.merge(told, on=list(CELL))).groupby(list(METHOD))
+    known = known_pairs(pairs)
+    equal = pairs[(pairs["truth_low"] >= -LEAST) & (pairs["truth_high"] <= LEAST)]
+    alarms = equal.groupby(list(METHOD))["decided"].mean()
+    orders = _orders(_told(known, scores)).groupby(list(METHOD))
     rows = []
     for key, part in known.groupby(list(METHOD), sort=True):
         world = part.groupby(list(CELL), sort=False).ngroup().to_numpy()
@@ -109,8 +111,8 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         row |= {"right": share.estimate, "right_low": share.low, "right_high": share.high}
         row |= _order_of(orders, key)
         row |= {
-            "misled": float((part["decided"] & wrong).mean()),
-            "undecided": float((~part["decided"]).mean()),
+            "misled": float((part["decided"] * wrong).mean()),
+            "undecided": float(1.0 - part["decided"].mean()),
             "false_alarms": float(alarms.get(key, np.nan)),
         }
         rows.append(row)
@@ -122,22 +124,25 @@ def verdicts(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return what the mistakes of each logged ranking metric are made of.
+    """Return what the mistakes of each logged metric are made of.
 
     Returns:
-        Columns metric, slice, m, correction, wrong, proxy, exposure, sampling (shares of pairs,
-        the last three sum to the first), pairs. Metrics without a randomised twin are left out.
+        Columns metric, slice, m, correction, KINDS (shares of pairs; the others sum to the first),
+        pairs. Metrics without a randomised twin are left out.
     """
-    known = judged(pairs)
+    known = known_pairs(pairs)
     pair = [*CELL, "first", "second", "metric", "slice"]
     full = known[(known["m"] == 0) & (known["correction"] == RAW.name)]
     logged = known[known["source"] == "logged"]
     for source, name in (("randomised", "clean"), ("logged", "full")):
-        own = full.loc[full["source"] == source, [*pair, "right"]]
-        logged = logged.merge(own.rename(columns={"right": name}), on=pair, how="inner")
+        own = full.loc[full["source"] == source, [*pair, "right", "decided"]]
+        named = {"right": name, "decided": f"{name}_decided"}
+        logged = logged.merge(own.rename(columns=named), on=pair, how="inner")
+    unsure = 1.0 - logged["clean_decided"].fillna(0.0)
     logged = logged.assign(
         wrong=1.0 - logged["right"],
-        proxy=1.0 - logged["clean"],
+        noise=(1.0 - logged["clean"]) * unsure,
+        proxy=(1.0 - logged["clean"]) * (1.0 - unsure),
         exposure=logged["clean"] - logged["full"],
         sampling=logged["full"] - logged["right"],
     )
@@ -151,7 +156,7 @@ def flips(pairs: pd.DataFrame) -> pd.DataFrame:
         Columns metric, m, correction, band (-1: all), flipped (chance that one draw prefers the
         other policy than the full metric does), wrong (than the truth does), pairs.
     """
-    known = judged(pairs)
+    known = known_pairs(pairs)
     pair = [*CELL, "first", "second", "metric"]
     logged = known[(known["source"] == "logged")]
     full = logged.loc[(logged["m"] == 0) & (logged["slice"] == ALL), [*pair, "gap"]]
@@ -166,12 +171,15 @@ def flips(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def by_band(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return METHOD, band, right, pairs: reliability by the size of the true gap."""
-    return _means(judged(pairs), [*METHOD, "band"], ["right"])
+    return _means(known_pairs(pairs), [*METHOD, "band"], ["right"])
 
 
-def by_world(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return METHOD, world, tau: agreement of orders, mean over the seeds of a world."""
-    found = _orders(scores)
+def by_world(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return METHOD, world, tau: agreement of orders, mean over the seeds of a world.
+
+    Worlds in which the truth tells no pair apart are left out: their order is luck.
+    """
+    found = _orders(_told(known_pairs(pairs), scores))
     return found.groupby([*METHOD, "world"], sort=True)["tau"].mean().reset_index()
 
 
@@ -189,9 +197,16 @@ def _chance(toward: NDArray[np.float64], draw_error: NDArray[np.float64]) -> NDA
     return sure
 
 
+def _told(known: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of worlds of which some pair is known: where all tie, order is luck."""
+    return scores.merge(known[list(CELL)].drop_duplicates(), on=list(CELL))
+
+
 def _orders(scores: pd.DataFrame) -> pd.DataFrame:
     """Return METHOD, world, seed, tau, regret, of methods known for MIN_POLICIES policies."""
     true = scores[scores["source"] == "truth"].set_index([*CELL, "policy"])["estimate"]
+    # of all policies, whether a method judges them or not
+    best = true.groupby(list(CELL)).max().to_dict()
     rest = scores[scores["source"] != "truth"].join(true.rename("value"), on=[*CELL, "policy"])
     rows = []
     for key, part in rest.groupby([*CELL, *METHOD], sort=True):
@@ -202,7 +217,8 @@ def _orders(scores: pd.DataFrame) -> pd.DataFrame:
             continue
         good, value = turned[["good", "value"]].to_numpy(np.float64).T
         chosen = value[good == good.max()].mean()
-        named |= {"tau": tau_b(good, value), "regret": 1.0 - chosen / value.max()}
+        lost = 1.0 - chosen / best[key[: len(CELL)]]
+        named |= {"tau": tau_b(good, value), "regret": lost}
         rows.append(named)
     return pd.DataFrame(rows, columns=[*CELL, *METHOD, "tau", "regret"])
 

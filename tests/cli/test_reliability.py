@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -48,8 +49,8 @@ def test_the_same_command_goes_on_and_ends_alike(done: tuple[Path, Path], run) -
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     kept = sorted(work.glob("reliability/*"))
     assert len(kept) == 2
-    for path in kept[0].iterdir():  # as if it had been interrupted in this world
-        path.unlink()
+    for path in kept[0].iterdir():  # as if the disk had been full in this world
+        path.write_bytes(b"")
     code, _, told = run(*SMALL, f"out={out}", f"work={work}")
     assert code == 0, told
     assert told.count("kept from before") >= 1 + 2 + 3  # one world; the other's logs and trials
@@ -79,6 +80,7 @@ def test_the_page_is_drawn_again_by_report(done: tuple[Path, Path], run) -> None
         ("reliability.negatives=[0]", "reliability.negatives = [0]; allowed"),
         ("world=tiny", "world=tiny with reliability; allowed: reliability.worlds=[...]"),
         ("seed=3", "seed=3 with reliability; allowed: reliability.seeds=[...]"),
+        ("sampled_m=50", "sampled_m=50 with reliability; allowed: reliability.negatives=[...]"),
         ("-m", "-m with reliability; allowed: reliability.worlds and .seeds, without -m"),
         ("world.session.refer_pul=1", "world.session.refer_pul is unknown"),
         ("days=1", "days = 1; allowed: an integer in [2, 365]"),
@@ -98,6 +100,22 @@ def test_two_policies_have_no_order(run) -> None:
     )
     assert code == 2
     assert "allowed: at least 3, to have an order" in told
+
+
+def test_whoever_sees_the_truth_is_no_candidate(run) -> None:
+    given = (t for t in SMALL if not t.startswith("policy="))
+    code, _, told = run(*given, "policy=popularity,random,oracle")
+    assert code == 2
+    assert "policy = oracle, which sees the truth; allowed: policies that could be deployed" in told
+
+
+def test_a_study_that_is_not_finished_has_no_page(done: tuple[Path, Path], run, tmp_path) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(done[0], half)
+    (half / "reliability.parquet").unlink()
+    code, _, told = run("report", f"out={half}")
+    assert code == 2
+    assert "has no reliability.parquet; the study has not finished" in told
 
 
 def test_other_results_are_not_overwritten(done: tuple[Path, Path], run, tmp_path: Path) -> None:
@@ -125,5 +143,7 @@ def test_presets_hold_in_every_world(preset: str, cells: int, run) -> None:
     assert {cell.world.session.refer_pull for cell in found.cells} == {0.5}
     assert len({cell.world.population.n_users for cell in found.cells}) == 1
     bait = next(cell for cell in found.cells if cell.world.name == "bait")
-    assert OmegaConf.create(found.config_yaml).reliability.negatives
+    stored = OmegaConf.create(found.config_yaml)
+    assert set(stored.worlds) == {cell.world.name for cell in found.cells}
+    assert stored.worlds.bait.session.refer_pull == 0.5
     assert bait.world != found.cells[0].world

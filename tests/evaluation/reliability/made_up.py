@@ -14,15 +14,13 @@ from evaluation.reliability.pairs import Cell, pair_frame, score_frame
 USERS = 50
 
 
-def number(value: float, error: float = 1e-3) -> Estimate:
-    """Return an estimate over USERS users with a standard error, the same for all pairs.
+def number(value: float, at: int, error: float = 1e-3) -> Estimate:
+    """Return an estimate over USERS users with a standard error.
 
-    Influences of two numbers are orthogonal, as those of independent samples.
+    Influences of numbers at different places `at` are orthogonal, as those of independent samples.
     """
-    rng = np.random.default_rng(abs(hash((round(value, 9), error))) % 2**32)
-    influence = rng.standard_normal(USERS)
-    influence -= influence.mean()
-    influence *= error / np.sqrt(USERS / (USERS - 1) * np.dot(influence, influence))
+    wave = np.cos(2.0 * np.pi * (at + 1) * np.arange(USERS) / USERS)  # sums to 0
+    influence = wave * error / np.sqrt(USERS / (USERS - 1) * np.dot(wave, wave))
     return Estimate(value, influence, np.ones(USERS, np.bool_), USERS)
 
 
@@ -40,12 +38,15 @@ def cell(
     names = [chr(ord("a") + i) for i in range(len(worth))]
     scores = {
         name: {
-            method: Score(number(values[i], error), draw_error if method.m else 0.0)
+            method: Score(number(values[i], i, error), draw_error if method.m else 0.0)
             for method, values in said.items()
         }
         for i, name in enumerate(names)
     }
-    truth = {name: number(value, true_error) for name, value in zip(names, worth, strict=True)}
+    truth = {
+        name: number(value, i, true_error)
+        for i, (name, value) in enumerate(zip(names, worth, strict=True))
+    }
     return Cell(world, seed, truth, scores)
 
 

@@ -15,7 +15,7 @@ from evaluation.reliability.verdicts import (
     by_world,
     errors,
     flips,
-    judged,
+    known_pairs,
     verdicts,
 )
 from tests.evaluation.reliability.made_up import cell, frames
@@ -61,14 +61,28 @@ def test_smaller_is_better_where_it_is(metric: str) -> None:
     assert (found["right"], found["misled"]) == (1.0, 0.0)
 
 
-def test_pairs_whose_truth_is_not_known_raise_false_alarms_and_count_for_nothing_else() -> None:
-    # the first two are worth the same up to the error of the truth, and the method is sure
+def test_pairs_of_equal_worth_raise_false_alarms_and_count_for_nothing_else() -> None:
+    # the first two are worth the same to within a thousandth, and the method is sure of a gap
     said = {FULL: (0.9, 0.1, 0.5)}
-    pairs, scores = frames(cell((1.0, 1.001, 2.0), said, true_error=0.05))
+    pairs, scores = frames(cell((1.0, 1.0001, 2.0), said, true_error=1e-5))
     found = row_of(verdicts(pairs, scores), FULL)
     assert (found["pairs"], found["false_alarms"]) == (2, 1.0)
     assert found["right"] == pytest.approx(0.5)  # right on (b, c), wrong on (a, c)
-    assert len(judged(pairs)) == 2
+    assert len(known_pairs(pairs)) == 2
+
+
+def test_pairs_of_which_the_truth_says_too_little_count_nowhere() -> None:
+    pairs, scores = frames(cell((1.0, 1.001, 2.0), {FULL: (0.9, 0.1, 0.5)}, true_error=0.05))
+    found = row_of(verdicts(pairs, scores), FULL)
+    assert found["pairs"] == 2
+    assert np.isnan(found["false_alarms"])
+
+
+def test_a_method_without_intervals_is_neither_sure_nor_unsure() -> None:
+    method = Method("pcoc/engage", "logged")
+    found = row_of(verdicts(*frames(cell(WORTH, {method: (1.0, 1.1, 1.2, 1.3)}))), method)
+    assert found["right"] < 0.5  # nearer to 1 is better, and the best is furthest
+    assert np.isnan(found[["misled", "undecided", "false_alarms"]].to_numpy(float)).all()
 
 
 def test_a_sampled_metric_is_right_as_often_as_its_draws_are() -> None:
@@ -99,7 +113,7 @@ def test_regret_and_tau_are_means_over_worlds() -> None:
     found = row_of(verdicts(*frames(*cells)), FULL)
     assert found["regret"] == pytest.approx((0.0 + 0.5) / 2)
     assert found["tau"] == pytest.approx((1.0 + 1.0 / 3.0) / 2)
-    (by_name,) = by_world(frames(*cells)[1]).to_dict("records")
+    (by_name,) = by_world(*frames(*cells)).to_dict("records")
     assert by_name["tau"] == pytest.approx(found["tau"])
 
 
@@ -117,12 +131,26 @@ def test_kinds_of_error_add_up(
     verdict = verdicts(pairs, scores)
     assert set(table["m"]) == {0, 20}
     for row in table.to_dict("records"):
-        assert row["wrong"] == pytest.approx(row["proxy"] + row["exposure"] + row["sampling"])
+        parts = ("noise", "proxy", "exposure", "sampling")
+        assert row["wrong"] == pytest.approx(sum(row[kind] for kind in parts))
         own = row_of(verdict, FULL if row["m"] == 0 else SAMPLED)
         assert row["wrong"] == pytest.approx(1.0 - own["right"])
-        assert row["proxy"] == pytest.approx(1.0 - row_of(verdict, CLEAN)["right"])
+        randomised = 1.0 - row_of(verdict, CLEAN)["right"]
+        assert row["noise"] + row["proxy"] == pytest.approx(randomised)
     whole = table[table["m"] == 0]
     assert whole["sampling"].to_numpy() == pytest.approx(0.0)
+
+
+def test_kinds_of_error_by_hand() -> None:
+    # True order a < b < c. Randomised traffic is wrong and sure on (a, b) and (a, c), wrong and
+    # unsure on (b, c); the log errs on the same pairs, and the sampled metric on none.
+    told = {CLEAN: (0.30, 0.20, 0.199), FULL: (0.40, 0.20, 0.199), SAMPLED: (0.1, 0.2, 0.3)}
+    pairs, _ = frames(cell((1.0, 2.0, 3.0), told, error=2e-3, true_error=1e-5))
+    full, sampled = errors(pairs).sort_values("m").to_dict("records")
+    kinds = ("wrong", "noise", "proxy", "exposure", "sampling")
+    assert [full[kind] for kind in kinds] == pytest.approx([1.0, 1 / 3, 2 / 3, 0.0, 0.0])
+    assert [sampled[kind] for kind in kinds] == pytest.approx([0.0, 1 / 3, 2 / 3, 0.0, -1.0])
+    assert (full["pairs"], sampled["pairs"]) == (3, 3)
 
 
 def test_flips_are_judged_by_the_full_metric_and_by_the_truth() -> None:
