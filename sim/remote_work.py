@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Recipe:
     """Everything from which a worker makes its `Hand`; pickles."""
 
-    world: World
-    """Without its state: each worker has the bonds of its own users."""
+    world: bytes
+    """A pickle of the world, for arrays that Ray hands over itself cannot be written; without its
+    state: each worker has the bonds of its own users."""
     ranker: bytes
     """A pickle."""
     shards: tuple[int, ...]
@@ -43,8 +44,8 @@ class Recipe:
     def hand(self) -> Hand:
         """Return the worker's shards, at the beginning of the run."""
         return Hand(
-            self.world, pickle.loads(self.ranker), self.shards, self.n_shards, self.relations,
-            self.chunks,
+            pickle.loads(self.world), pickle.loads(self.ranker), self.shards, self.n_shards,
+            self.relations, self.chunks,
         )  # fmt: skip
 
 
@@ -91,12 +92,13 @@ class RemoteExecutor(ABC):
             world.state, relations=Relations.empty(), unknown=Impressions.empty(),
             pending=Purchases.empty(), refunds=Refunds.empty(), revisits=Revisits.empty(),
         )  # fmt: skip
+        packed = pickle.dumps(bare, protocol=5)
         # the shards are dealt out in turn
         dealt = [tuple(range(n, self.n_shards, self.workers)) for n in range(self.workers)]
         return self._started(
             [
                 Recipe(
-                    bare, ready, own, self.n_shards, tuple(bonds[shard] for shard in own), chunks
+                    packed, ready, own, self.n_shards, tuple(bonds[shard] for shard in own), chunks
                 )
                 for own in dealt
             ]

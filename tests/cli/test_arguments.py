@@ -66,8 +66,9 @@ CASES = {
 
 
 def test_there_is_something_to_check() -> None:
-    policies = {node["_target_"] for key, root in roots() for node in [OmegaConf.select(root, key)]}
-    assert len(policies) == len(registry.built_in()) + 1
+    nodes = {key: OmegaConf.select(root, key) for key, root in roots()}
+    assert nodes.keys() == {"world", *(f"policies.{name}" for name in registry.built_in())}
+    policies = {node["_target_"] for node in nodes.values()}
     assert {target for target, _ in CASES} >= policies - {
         f"policies.{name}"
         for name in (
