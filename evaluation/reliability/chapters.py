@@ -317,7 +317,7 @@ def _kind_finding(table: pd.DataFrame) -> str:
         return ""
     told = [
         f"{row['metric']} {100 * row['wrong']:.0f} %, on randomised traffic"
-        f" {100 * row['proxy']:.0f} %"
+        f" {100 * (row['noise'] + row['proxy']):.0f} %"
         for _, row in own.iterrows()
     ]
     return f"Pairs decided wrongly against all candidates: {'; '.join(told)}."
