@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from policies.features import Side
-from sim.schema import TARGETS
+from sim.schema import SCENARIOS, TARGETS
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -46,12 +46,40 @@ def tensors(side: Side) -> SideTensors:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of a training log as a network reads them; n rows."""
+class RequestTensors:
+    """All column groups of requests, B rows each: what a network reads once per request."""
 
     user: SideTensors
     refer: SideTensors
     moment: SideTensors
+
+    def __len__(self) -> int:
+        """Number of requests B."""
+        return len(self.user.context)
+
+    def take(self, rows: Tensor) -> RequestTensors:
+        """Return the rows int64 [n]."""
+        return RequestTensors(self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
+
+    def without_ids(self, share: float, generator: torch.Generator) -> RequestTensors:
+        """Return the columns with a share of the ids of user and refer made unknown."""
+        return replace(
+            self,
+            user=self.user.without_ids(share, generator),
+            refer=self.refer.without_ids(share, generator),
+        )
+
+    @property
+    def scenario(self) -> Tensor:
+        """Index into SCENARIOS of each request, int64 [B]."""
+        return (self.moment.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a training log as a network reads them; n rows."""
+
+    request: RequestTensors
     streamer: SideTensors
     pair: Tensor
     """float32 [n, P]."""
@@ -61,6 +89,14 @@ class Batch:
     """float32 [n, T] in the order of `sim.schema.TARGETS`."""
     scenario: Tensor
     """int64 [n]."""
+
+    def without_ids(self, share: float, generator: torch.Generator) -> Batch:
+        """Return the batch with a share of user, refer and streamer ids made unknown."""
+        return replace(
+            self,
+            request=self.request.without_ids(share, generator),
+            streamer=self.streamer.without_ids(share, generator),
+        )
 
 
 @dataclass(frozen=True)

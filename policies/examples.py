@@ -12,6 +12,7 @@ from torch import Tensor
 
 from policies.columns import (
     Batch,
+    RequestTensors,
     SideTensors,
     Statistics,
     moments,
@@ -31,11 +32,7 @@ if TYPE_CHECKING:
 class Examples:
     """Every shown candidate of a log; N rows of Q requests, in the order of time."""
 
-    user: SideTensors
-    """[Q]."""
-    refer: SideTensors
-    """[Q]."""
-    moment: SideTensors
+    requests: RequestTensors
     """[Q]."""
     streamer: SideTensors
     """[N]."""
@@ -58,11 +55,8 @@ class Examples:
 
     def batch(self, rows: Tensor) -> Batch:
         """Return the rows int64 [n]."""
-        request = self.request.index_select(0, rows)
         return Batch(
-            user=self.user.take(request),
-            refer=self.refer.take(request),
-            moment=self.moment.take(request),
+            request=self.requests.take(self.request.index_select(0, rows)),
             streamer=self.streamer.take(rows),
             pair=self.pair.index_select(0, rows),
             position=self.position.index_select(0, rows),
@@ -74,9 +68,9 @@ class Examples:
         """Return vocabularies and moments; ids met less than `min_count` times are unknown."""
         pair_mean, pair_scale = moments(self.pair)
         return Statistics(
-            user=side_statistics(self.user, min_count),
-            refer=side_statistics(self.refer, min_count),
-            moment=side_statistics(self.moment, min_count),
+            user=side_statistics(self.requests.user, min_count),
+            refer=side_statistics(self.requests.refer, min_count),
+            moment=side_statistics(self.requests.moment, min_count),
             streamer=side_statistics(self.streamer, min_count),
             pair_mean=pair_mean,
             pair_scale=pair_scale,
@@ -147,9 +141,9 @@ def replay(log: Log, store: FeatureStore) -> Examples:
     store.refresh(log.catalogue())
     whole = {name: torch.cat(parts) for name, parts in rest.items()}
     return Examples(
-        user=sides["user"].stacked(),
-        refer=sides["refer"].stacked(),
-        moment=sides["moment"].stacked(),
+        requests=RequestTensors(
+            sides["user"].stacked(), sides["refer"].stacked(), sides["moment"].stacked()
+        ),
         streamer=sides["streamer"].stacked(),
         pair=whole["pair"],
         request=whole["request"],

@@ -18,7 +18,7 @@ from policies.examples import Examples, replay
 from policies.features import FeatureStore
 from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
-from policies.trainer import Trainer, TrainingRecord, generator
+from policies.training.trainer import Trainer, TrainingRecord, generator
 from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
 
@@ -84,6 +84,11 @@ class NeuralPolicy(ABC):
         require_section(self, "encoder", EncoderConfig)
         require_section(self, "trainer", Trainer)
 
+    @property
+    def kind(self) -> str:
+        """What `save` notes and `load` expects: the name of the class."""
+        return type(self).__qualname__
+
     @abstractmethod
     def build(self, statistics: Statistics) -> nn.Module:
         """Return an untrained network (a `TwoSided`) for these vocabularies and moments."""
@@ -134,7 +139,7 @@ class NeuralPolicy(ABC):
         """
         self._fitted()
         content = {
-            "kind": type(self).__qualname__,
+            "kind": self.kind,
             "statistics": self._statistics.state(),
             "network": self.network_.state_dict(),
         }
@@ -149,10 +154,9 @@ class NeuralPolicy(ABC):
             OSError: a file is missing.
         """
         content = torch.load(folder / _NETWORK, weights_only=True)
-        if content["kind"] != type(self).__qualname__:
+        if content["kind"] != self.kind:
             raise ValueError(
-                f"{folder} holds a policy of kind {content['kind']}; allowed: "
-                f"{type(self).__qualname__}"
+                f"{folder} holds a policy of kind {content['kind']}; allowed: {self.kind}"
             )
         self._statistics = Statistics.restored(content["statistics"])
         network = self._seeded(self._statistics, 0)
@@ -160,7 +164,7 @@ class NeuralPolicy(ABC):
             network.load_state_dict(content["network"])
         except RuntimeError as error:
             raise ValueError(
-                f"{folder} does not fit this {type(self).__qualname__}; allowed: a policy saved by "
+                f"{folder} does not fit this {self.kind}; allowed: a policy saved by "
                 "one built with the same arguments"
             ) from error
         network.eval()

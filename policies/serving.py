@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policies.columns import SideTensors, tensors
+from policies.columns import RequestTensors, SideTensors, tensors
 from policies.features import FeatureStore
 from policies.listings import Listings
 from policies.memory import plus_one
@@ -28,7 +28,7 @@ BLOCK_PAIRS = 4096
 class TwoSided(Protocol):
     """A network that reads the request and the streamer separately before it joins them."""
 
-    def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
+    def request_side(self, request: RequestTensors) -> Tensor:
         """Return request vectors [B, R]."""
 
     def streamer_side(self, streamer: SideTensors) -> Tensor:
@@ -98,8 +98,9 @@ class Scorer:
         """Return request vectors [B, R]."""
         self.store.refresh(requests.catalogue)
         sides = (self.store.user, self.store.refer, self.store.moment)
+        columns = RequestTensors(*(tensors(side(requests)) for side in sides))
         with torch.inference_mode():
-            return self.network.request_side(*(tensors(side(requests)) for side in sides))
+            return self.network.request_side(columns)
 
     def rooms(self, requests: Requests) -> Tensor:
         """Return room vectors [B, C, S] of every candidate."""

@@ -73,6 +73,26 @@ class TargetGraph:
             parents=tuple(tuple(position[p] for p in named.get(name, [])) for name in order),
         )
 
+    def order(self, targets: Sequence[str]) -> tuple[str, ...]:
+        """Return the graph's targets in their order.
+
+        Raises:
+            TargetGraphError: `targets` are not those of the graph.
+        """
+        if set(targets) != set(self.targets):
+            raise TargetGraphError(
+                f"target_weights has {', '.join(targets)}; allowed: one weight for each target of "
+                f"the graph, {', '.join(self.targets)}"
+            )
+        return self.targets
+
+    def ancestors(self) -> tuple[tuple[int, ...], ...]:
+        """Return, for every target, the positions of itself and of all its ancestors, ascending."""
+        closed: list[set[int]] = []
+        for k, of in enumerate(self.parents):
+            closed.append({k}.union(*(closed[p] for p in of)))
+        return tuple(tuple(sorted(one)) for one in closed)
+
     def layers(self) -> tuple[tuple[int, ...], ...]:
         """Return positions of targets by depth: layer 0 are the roots, a child is one below."""
         depth: list[int] = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.blocks.sides import SideEncoder
-from policies.columns import SideTensors, Statistics
+from policies.columns import RequestTensors, Statistics
 
 
 class RequestEncoder(nn.Module):
@@ -28,13 +28,13 @@ class RequestEncoder(nn.Module):
         n_refer = self.refer.width if self.refer is not None else 0
         self.width = self.user.width + self.moment.width + n_refer
 
-    def forward(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
+    def forward(self, request: RequestTensors) -> Tensor:
         """Return float32 [B, width]."""
-        return torch.cat(self.parts(user, refer, moment), dim=1)
+        return torch.cat(self.parts(request), dim=1)
 
-    def parts(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> list[Tensor]:
+    def parts(self, request: RequestTensors) -> list[Tensor]:
         """Return the encoded [user, moment] or [user, moment, refer], before concatenation."""
-        parts = [self.user(user), self.moment(moment)]
+        parts = [self.user(request.user), self.moment(request.moment)]
         if self.refer is not None:
-            parts.append(self.refer(refer))
+            parts.append(self.refer(request.refer))
         return parts

@@ -78,7 +78,7 @@ def test_there_is_something_to_check() -> None:
             "oracle.AntiOracle",
         )
     }
-    assert ("policies.trainer.Trainer", "epochs") in CASES
+    assert ("policies.training.trainer.Trainer", "epochs") in CASES
     assert len(CASES) > 130
 
 

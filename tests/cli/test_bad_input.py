@@ -55,13 +55,22 @@ BAD = [
     (["study", "experment=smoke"], "experment is unknown (did you mean experiment?); allowed: "),
     (["study", "world.population.n_users=3.5"], "world.population.n_users = 3.5; allowed: an int"),
     (["study", "world.population.n_users=-1"], "world.population.n_users = -1; allowed: an integ"),
-    (["study", "policy=dbmtl", "policies.dbmtl.bottom=[0]"], "policies.dbmtl.bottom = [0]; allo"),
-    (["study", "policy=dbmtl", "policies.dbmtl.relation=-4"], "policies.dbmtl.relation = -4; al"),
-    (["study", "policy=sass", "policies.sass.layers=[]"], "policies.sass.layers = []; allowed: "),
-    (["study", "policy=rui3", "policies.rui3.match_dim=0"], "policies.rui3.match_dim = 0; allowed"),
     (
-        ["study", "policy=dbmtl", "policies.dbmtl.graph.like=[like]"],
-        "policies.dbmtl.graph has the cycle like -> like; allowed: graphs without cycles",
+        ["study", "policy=dbmtl", "policies.dbmtl.model.bottom=[0]"],
+        "policies.dbmtl.model.bottom = [0]",
+    ),
+    (
+        ["study", "policy=dbmtl", "policies.dbmtl.model.relation=-4"],
+        "dbmtl.model.relation = -4",
+    ),
+    (["study", "policy=sass", "policies.sass.layers=[]"], "policies.sass.layers = []; allowed: "),
+    (
+        ["study", "policy=rui3", "policies.rui3.model.match_dim=0"],
+        "rui3.model.match_dim = 0",
+    ),
+    (
+        ["study", "policy=dbmtl", "policies.dbmtl.model.graph.like=[like]"],
+        "policies.dbmtl.model.graph has the cycle like -> like; allowed: graphs without cycles",
     ),
     (["study", "policy=nan"], "policy = 'nan'; allowed: "),
     (["study", "control=nan"], "control = 'nan'; allowed: "),

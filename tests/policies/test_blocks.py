@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from policies.blocks.bottom import SplitBottom
 from policies.blocks.embedding import FieldEmbedding
 from policies.blocks.mlp import RawLinear
 from policies.blocks.refer import ReferMatch
 from policies.blocks.relation import BayesianRelation
+from policies.blocks.split import SplitLinear
 from policies.blocks.towers import Heads, TowerBank
 from policies.blocks.transfer import ScenarioTransfer, TransferGate
 from policies.columns import SideStatistics, Statistics
-from policies.contrast import Groups, Partners, info_nce, triplet
 from policies.features import PAIR_FIELDS, REFER_CROSSES
 from policies.target_graph import TargetGraph
-from policies.trainer import generator
+from policies.training.contrast import Groups, Partners, info_nce, triplet
+from policies.training.trainer import generator
 
 GRAPH = TargetGraph.build({"engage": [], "watch": ["engage"], "like": ["engage", "watch"]})
 
@@ -60,22 +60,21 @@ def test_raw_linear_standardises_its_input() -> None:
 
 
 @pytest.mark.parametrize("refer", [True, False])
-def test_split_bottom_is_one_layer_on_everything(refer: bool) -> None:
+def test_split_linear_is_one_layer_on_everything(refer: bool) -> None:
     n = len(PAIR_FIELDS)
     side = SideStatistics((), (), torch.zeros(0), torch.ones(0))
     statistics = Statistics(
         side, side, side, side, torch.zeros(n), torch.ones(n), torch.full((8,), 0.5), 4
     )
-    bottom = SplitBottom(6, 5, statistics, [8, 7], refer)
+    layer = SplitLinear(6, 5, statistics, 8, refer)
     r, s, p = draw(10, 6), draw(10, 5), draw(10, n)
-    got = bottom(bottom.request_part(r), bottom.streamer(s), p, None)
+    got = layer(layer.request_part(r), layer.streamer_part(s), p, None)
     used = p if refer else p[:, : n - len(REFER_CROSSES)]
-    weight = torch.cat([bottom.request.weight.t(), bottom.streamer.weight.t(), bottom.pair.weight])
-    first = torch.relu(torch.cat([r, s, used], 1) @ weight + bottom.request.bias)
-    assert close(got, bottom.rest(first))
+    weight = torch.cat([layer.request.weight.t(), layer.streamer.weight.t(), layer.pair.weight])
+    assert close(got, torch.cat([r, s, used], 1) @ weight + layer.request.bias)
     position = torch.tensor([0, 1] * 5, dtype=torch.int32)
-    torch.nn.init.ones_(bottom.position.weight[1])
-    moved = bottom(bottom.request_part(r), bottom.streamer(s), p, position)
+    torch.nn.init.ones_(layer.position.weight[1])
+    moved = layer(layer.request_part(r), layer.streamer_part(s), p, position)
     assert close(moved[::2], got[::2])
     assert not close(moved[1::2], got[1::2])
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from policies.contract import FitContext
-from policies.contrast import Blocks
-from policies.dbmtl import DBMTL, DBMTLNetwork
-from policies.multitask import logits
-from policies.rui import RUINetwork
-from policies.sass import SASSNetwork, Triplets
+from policies.models.dbmtl import DBMTLNetwork
+from policies.models.rui import RUINetwork
+from policies.models.sass import SASSNetwork, Triplets
+from policies.multitask import MultiTaskPolicy
 from policies.target_graph import TargetGraphError
-from policies.trainer import generator
+from policies.training.contrast import Blocks
+from policies.training.likelihood import logits
+from policies.training.trainer import generator
 from sim.config import ConfigError
 from sim.schema import PAD, SCENARIOS, SWIPE, TARGETS
 from tests.policies.planted_learning import N_STREAMERS, as_log, preset, serving_requests
@@ -50,7 +51,7 @@ def test_rui_adds_the_match_to_the_rank_logits() -> None:
     batch = some_batch()
     with torch.no_grad():
         network.fc.weight.normal_(generator=generator(1))
-        u, _, r = network.rank.request.parts(batch.user, batch.refer, batch.moment)
+        u, _, r = network.rank.request.parts(batch.request)
         i, m = network.rank.streamer(batch.streamer), network.match
         u2r = (m.a(u) * m.b(r)).sum(1) * (batch.scenario == SWIPE)
         s = u2r * (m.c(r) * m.d(i)).sum(1) + (m.e(u) * m.f(i)).sum(1)
@@ -67,32 +68,28 @@ def test_a_blind_model_does_not_see_the_refer() -> None:
     for name in ("shared_bottom", "dbmtl", "sass"):
         assert np.array_equal(fitted(name).score(requests), fitted(name).score(turned))
     assert not np.array_equal(fitted("rui3").score(requests), fitted("rui3").score(turned))
-    seeing = new_network(preset("dbmtl", refer=True))
+    seeing = new_network(preset("dbmtl", model__refer=True))
     assert isinstance(seeing, DBMTLNetwork)
     assert seeing.request.refer is not None
 
 
 def test_dbmtl_takes_any_graph_and_refuses_cycles() -> None:
     base = preset("dbmtl")
-    shared = {
-        key: getattr(base, key)
-        for key in ("bottom", "towers", "relation", "fusion", "features", "encoder", "trainer")
-    }
-    graph = {"purchase": ["like", "follow"], "like": ["watch"]}
-    weights = dict.fromkeys(("purchase", "like", "follow", "watch"), 1.0)
-    policy = DBMTL(graph=graph, target_weights=weights, refer=False, **shared)
+    shared = {key: getattr(base, key) for key in ("fusion", "features", "encoder", "trainer")}
+
+    def over(graph: dict[str, list[str]], *targets: str) -> MultiTaskPolicy:
+        model = replace(base.model, graph=graph)
+        return MultiTaskPolicy(model, dict.fromkeys(targets, 1.0), **shared)
+
+    weights = ("purchase", "like", "follow", "watch")
+    policy = over({"purchase": ["like", "follow"], "like": ["watch"]}, *weights)
     assert policy.targets == ("watch", "follow", "like", "purchase")
     policy.fit(as_log(LOG), FitContext())
     assert set(policy.predict(serving_requests(3, LOG))) == set(weights)
     with pytest.raises(TargetGraphError, match="cycle"):
-        DBMTL(
-            graph={"like": ["watch"], "watch": ["like"]},
-            target_weights={"like": 1.0, "watch": 1.0},
-            refer=False,
-            **shared,
-        )
+        over({"like": ["watch"], "watch": ["like"]}, "like", "watch")
     with pytest.raises(ConfigError, match="target_weights has like; allowed"):
-        DBMTL(graph={"like": ["watch"]}, target_weights={"like": 1.0}, refer=False, **shared)
+        over({"like": ["watch"]}, "like")
 
 
 def test_target_columns_follow_the_names() -> None:
@@ -118,7 +115,7 @@ def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> Non
     positive, filled = task._blocks.take(torch.arange(len(task)))
     assert (data.labels[positive[filled], TARGETS.index("engage")] == 1).all()
     negative = task._exposed.draw(positive[:, 0], 8, generator(0))
-    step = data.moment.context[:, 3][data.request]
+    step = data.requests.moment.context[:, 3][data.request]
     for column in (data.scenario, data.tick, step, data.position):
         assert (column[negative] == column[positive[:, :1]]).all()
         assert (column[positive] == column[positive[:, :1]]).all()
@@ -129,7 +126,7 @@ def test_sass_triplets_by_hand() -> None:
     task, rows = Triplets(network, data, 3, 0.3, 0.5, 0.0), torch.arange(5)
     with torch.no_grad():
         loss = float(task.loss(rows, generator(1), False))
-        users = network.users(data.user.take(data.request), data.moment.take(data.request))
+        users = network.users(data.requests.user.take(data.request))
         rooms = network.items(data.streamer)
     positive, filled = task._blocks.take(rows)
     negative = task._exposed.draw(positive[:, 0], 3, generator(1))
@@ -161,7 +158,7 @@ def test_a_foreign_scenario_of_sass_is_not_moved() -> None:
     data = examples()
     rows = torch.nonzero(data.scenario == 0).flatten()
     batch = data.batch(rows)
-    own, shared = network.users(batch.user, batch.moment)
+    own, shared = network.users(batch.request.user)
     item, item_shared = network.items(batch.streamer)
     torch.autograd.backward((own * item).sum() + (shared * item_shared).sum())
     for tower in (network.user_tower, network.item_tower):

@@ -55,7 +55,8 @@ def example_columns(examples: Examples, before_s: float) -> list[torch.Tensor]:
     """Return every feature column of rows of ticks that begin until `before_s`."""
     rows = torch.nonzero(examples.tick * TICK_S <= before_s).flatten()
     batch = examples.batch(rows)
-    sides = (batch.user, batch.refer, batch.moment, batch.streamer)
+    request = batch.request
+    sides = (request.user, request.refer, request.moment, batch.streamer)
     return [batch.pair, *(part for s in sides for part in (s.ids, s.context, s.dense))]
 
 
@@ -75,7 +76,7 @@ def test_events_after_t_change_no_feature_at_t(t_s: float) -> None:
 def test_later_events_do_change_later_features() -> None:
     plain, turned = replayed(LOG)[0], replayed(later_changed(LOG, TICK_S))[0]
     assert not torch.equal(plain.pair, turned.pair)
-    assert not torch.equal(plain.user.dense, turned.user.dense)
+    assert not torch.equal(plain.requests.user.dense, turned.requests.user.dense)
 
 
 def test_events_told_early_wait_until_they_are_known() -> None:
@@ -124,8 +125,8 @@ def test_training_and_serving_columns_are_equal() -> None:
     requests, rows = ticks[number].slates()
     mine = examples.batch(torch.nonzero(examples.tick == number).flatten())
     of = np.flatnonzero(rows >= 0) // rows.shape[1]
-    assert np.array_equal(mine.user.dense.numpy(), store.user(requests).dense[of])
-    assert np.array_equal(mine.refer.dense.numpy(), store.refer(requests).dense[of])
+    assert np.array_equal(mine.request.user.dense.numpy(), store.user(requests).dense[of])
+    assert np.array_equal(mine.request.refer.dense.numpy(), store.refer(requests).dense[of])
     # served from one long shared list, the joins run from the other side
     wide = replace(
         requests,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from policies.blocks.bottom import SplitBottom
+from policies.blocks.split import SplitLinear
 from policies.columns import SideStatistics, Statistics
 from policies.features import PAIR_FIELDS
 
@@ -20,16 +20,17 @@ def test_the_effect_of_position_is_learnt_in_as_many_steps_as_a_fit_has() -> Non
         side, side, side, side, torch.zeros(n_pair), torch.ones(n_pair), torch.full((8,), 0.2),
         N_POSITIONS,
     )  # fmt: skip
-    bottom, head = SplitBottom(4, 4, statistics, [64], True), torch.nn.Linear(64, 1)
+    first, head = SplitLinear(4, 4, statistics, 64, True), torch.nn.Linear(64, 1)
     taste = torch.randn(8)
 
     def logit(x: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
-        request, streamer = bottom.request_part(x[:, :4]), bottom.streamer(x[:, 4:])
-        out: torch.Tensor = head(bottom(request, streamer, torch.zeros(len(x), n_pair), position))
+        request, streamer = first.request_part(x[:, :4]), first.streamer_part(x[:, 4:])
+        h = first(request, streamer, torch.zeros(len(x), n_pair), position).relu()
+        out: torch.Tensor = head(h)
         return out[:, 0]
 
     # as conf/policy/dbmtl.yaml
-    parameters = [*bottom.parameters(), *head.parameters()]
+    parameters = [*first.parameters(), *head.parameters()]
     steps, rate = 250, 0.006
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=1.0)
     for step in range(steps):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from policies import checkpoint
 from policies.contract import FitContext
-from policies.trainer import Trainer, TrainingError, generator
+from policies.training import checkpoint
+from policies.training.trainer import Trainer, TrainingError, generator
 from sim.config import ConfigError
 
 TRAINER = Trainer(

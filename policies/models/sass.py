@@ -14,13 +14,13 @@ from torch.nn import functional
 from policies.blocks.mlp import MLP
 from policies.blocks.sides import SideEncoder
 from policies.blocks.transfer import ScenarioTransfer
-from policies.columns import SideTensors, Statistics
+from policies.columns import RequestTensors, SideTensors, Statistics
 from policies.contract import FitContext
-from policies.contrast import Blocks, Groups, Partners, info_nce, triplet
 from policies.examples import Examples
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy
-from policies.trainer import Trainer, TrainingRecord
+from policies.training.contrast import Blocks, Groups, Partners, info_nce, triplet
+from policies.training.trainer import Trainer, TrainingRecord
 from sim.config import require, require_int, require_section, require_widths
 from sim.schema import SCENARIOS, TARGETS, Requests
 
@@ -71,9 +71,9 @@ class SASSNetwork(nn.Module):
         self.user_bias = bias_net(encoder.context_dim, bias, layers[-1])
         self.item_bias = bias_net(encoder.context_dim, bias, layers[-1])
 
-    def users(self, user: SideTensors, moment: SideTensors) -> tuple[Tensor, Tensor]:
+    def users(self, user: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global vector of each request, [B, D] each."""
-        x, scenario = self.user(user), scenario_of(moment)
+        x, scenario = self.user(user), scenario_of(user)
         own, shared = self.user_tower(x, scenario)
         linear = self.user_linear(x)
         return own + linear + self.user_bias(self.user_tower.scenario(scenario)), shared + linear
@@ -85,9 +85,9 @@ class SASSNetwork(nn.Module):
         linear = self.item_linear(x)
         return own + linear + self.item_bias(self.item_tower.scenario(scenario)), shared + linear
 
-    def request_side(self, user: SideTensors, refer: SideTensors, moment: SideTensors) -> Tensor:
+    def request_side(self, request: RequestTensors) -> Tensor:
         """Return request vectors [B, D]; the refer is not read."""
-        return self.users(user, moment)[0]
+        return self.users(request.user)[0]
 
     def streamer_side(self, streamer: SideTensors) -> Tensor:
         """Return room vectors [N, D]."""
@@ -107,7 +107,7 @@ def bias_net(n_in: int, hidden: Sequence[int], n_out: int) -> nn.Module:
 
 
 def scenario_of(side: SideTensors) -> Tensor:
-    """Return the scenario int64 [N] of user, moment or streamer columns, their first category."""
+    """Return the scenario int64 [N] of user or streamer columns, their first category."""
     return (side.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
 
 
@@ -129,8 +129,11 @@ class Views:
     def __post_init__(self) -> None:
         """Find the anchors."""
         examples = self.examples
-        self._user, self._item = examples.user.ids[:, 0].long(), examples.streamer.ids[:, 0].long()
-        self._user_partners = Partners(self._user, scenario_of(examples.user))
+        self._user, self._item = (
+            examples.requests.user.ids[:, 0].long(),
+            examples.streamer.ids[:, 0].long(),
+        )
+        self._user_partners = Partners(self._user, examples.requests.scenario)
         self._item_partners = Partners(self._item, examples.scenario)
         counts = [len(p.anchors) for p in (self._user_partners, self._item_partners)]
         self._n = min(self.n_anchors, max(counts))
@@ -140,17 +143,14 @@ class Views:
         return self._n
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return InfoNCE over users plus InfoNCE over items; see `policies.trainer.Task`."""
+        """Return InfoNCE over users plus over items; see `policies.training.trainer.Task`."""
         drop = self.id_dropout if training else 0.0
         total = torch.zeros(())
         network, examples = self.network, self.examples
         user = self._pair(rows, self._user_partners, generator)
         if user is not None:
             seen = [
-                network.users(
-                    examples.user.take(side).without_ids(drop, generator),
-                    examples.moment.take(side),
-                )[0]
+                network.users(examples.requests.user.take(side).without_ids(drop, generator))[0]
                 for side in user
             ]
             a, b = (functional.normalize(vectors, dim=1) for vectors in seen)
@@ -212,14 +212,14 @@ class Triplets:
         return len(self._blocks)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the triplet loss over the blocks `rows`; see `policies.trainer.Task`."""
+        """Return the triplet loss over the blocks `rows`; see `policies.training.trainer.Task`."""
         drop = self.id_dropout if training else 0.0
         examples = self.examples
         positive, filled = self._blocks.take(rows)
         negative = self._exposed.draw(positive[:, 0], self.n_negatives, generator)
         request = examples.request[positive.flatten()]
         users = self.network.users(
-            examples.user.take(request).without_ids(drop, generator), examples.moment.take(request)
+            examples.requests.user.take(request).without_ids(drop, generator)
         )
         shown = torch.cat([positive, negative], dim=1)
         items = self.network.items(
@@ -245,7 +245,7 @@ class Triplets:
 def place_of(examples: Examples) -> Tensor:
     """Return where each row was shown, int64 [N]: tick, scenario, entry, step and position."""
     place = examples.tick
-    moment = examples.moment.context.long().index_select(0, examples.request)
+    moment = examples.requests.moment.context.long().index_select(0, examples.request)
     scenario, entry, _, step = moment.unbind(1)
     for part in (scenario, entry, step, examples.position.long()):
         place = place * (int(part.max()) + 1) + part

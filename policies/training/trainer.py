@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
-from policies import checkpoint
 from policies.contract import FitContext
+from policies.training import checkpoint
 from sim.config import require, require_int
 
 

@@ -1,0 +1,46 @@
+"""The config of a model: which network to build over which targets, and what its logits mean."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sim.schema import TARGETS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from policies.columns import Statistics
+    from policies.factorisation import Factorisation
+    from policies.neural import EncoderConfig
+
+
+class Architecture(ABC):
+    """A model as a typed config; a subclass is a frozen dataclass beside its network.
+
+    `policies.multitask.MultiTaskPolicy` trains the network, fuses its targets and serves it.
+    """
+
+    def order(self, targets: Sequence[str]) -> tuple[str, ...]:
+        """Return the targets in the order of the network's logits.
+
+        Args:
+            targets: the names that the policy weighs.
+
+        Raises:
+            ConfigError: the model cannot be built over these targets.
+        """
+        return tuple(sorted(targets, key=TARGETS.index))
+
+    def factorisation(self, targets: Sequence[str]) -> Factorisation:
+        """Return what the logits stand for; `targets` as `order` returns them."""
+        from policies.factorisation import Marginal
+
+        return Marginal()
+
+    @abstractmethod
+    def build(
+        self, statistics: Statistics, encoder: EncoderConfig, targets: Sequence[str]
+    ) -> nn.Module:
+        """Return an untrained network (a `policies.serving.TwoSided`); `targets` in its order."""

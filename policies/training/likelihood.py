@@ -1,0 +1,58 @@
+"""The likelihood of several targets as a training task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from policies.columns import Batch
+from policies.examples import Examples
+from policies.factorisation import Factorisation
+from policies.serving import TwoSided
+from sim.schema import TARGETS
+
+
+def logits(network: TwoSided, batch: Batch) -> Tensor:
+    """Return the logits [n, T] of a two-sided network for training rows, positions included."""
+    request = network.request_side(batch.request)
+    streamer = network.streamer_side(batch.streamer)
+    return network.join(request, streamer, batch.pair, batch.position)
+
+
+@dataclass
+class Likelihood:
+    """Weighted negative log-likelihood of several targets.
+
+    L = sum_k w_k mean over the rows of k's sample space of -log P(y_k), on logits; the watch target
+    is a share in [0, 1]. Which rows are a target's space, and what its logit stands for, says the
+    factorisation. One convention for all models: a mean over the rows of the space in the batch,
+    times the weight, so that a rare space weighs as much as a common one.
+    """
+
+    network: nn.Module
+    examples: Examples
+    targets: tuple[str, ...]
+    """Targets of the network's logits, in their order."""
+    factorisation: Factorisation
+    weight: Tensor
+    """float32 [T]."""
+    id_dropout: float
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.examples)
+
+    def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
+        """Return the mean loss over `rows`; see `policies.training.trainer.Task`."""
+        batch = self.examples.batch(rows)
+        if training:
+            batch = batch.without_ids(self.id_dropout, generator)
+        labels = batch.labels[:, [TARGETS.index(name) for name in self.targets]]
+        z = logits(cast("TwoSided", self.network), batch)
+        terms, space = self.factorisation.terms(z, labels)
+        if space is None:
+            return terms.mean(0) @ self.weight
+        return (terms * space).sum(0) / space.sum(0).clamp(min=1.0) @ self.weight
