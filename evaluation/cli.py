@@ -36,6 +36,19 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+class Interruption(KeyboardInterrupt):
+    """Ctrl-C.
+
+    CPython ends `python -m` by the signal, whatever its exit code, once a plain KeyboardInterrupt
+    has left an `exec`, such as those that make dataclasses while modules are imported. It compares
+    the type and not the kind, so this one is spared.
+    """
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interruption
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -46,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 our error, 2 the user's error, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         return _dispatch(given)
     except KeyboardInterrupt:

@@ -169,3 +169,25 @@ def test_no_process_of_a_pool_outlives_its_run(tmp_path, number) -> None:
     while processes_of(run.pid) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert processes_of(run.pid) == []
+
+
+def test_exit_code_where_an_exec_was_interrupted(tmp_path) -> None:
+    """Importing runs `exec` on text; a plain KeyboardInterrupt from there costs the exit code."""
+    code = """
+import os, signal, sys
+from evaluation import cli
+
+def importing(given):
+    exec("import time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)", globals())
+
+cli._dispatch = importing
+sys.argv = ["swipelab", "study"]
+sys.exit(cli.main())
+"""
+    (tmp_path / "command.py").write_text(code)
+    done = subprocess.run(  # only `-m` minds what happened in an exec
+        [sys.executable, "-m", "command"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    said = "interrupted; the same command goes on from here\n"
+    assert (done.returncode, done.stderr) == (130, said)
