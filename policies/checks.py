@@ -19,10 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from policies import checks_reach, checks_scores, checks_state
+from policies import checks_learning, checks_reach, checks_scores, checks_state
 from policies.checks_stage import Blocked, Failure, Stage, Subject, planted_stage
 from policies.contract import (
+    Chained,
     Charting,
+    Differentiable,
     Persistent,
     Positional,
     Probabilistic,
@@ -79,6 +81,9 @@ CHECKS = (
     Check("positions", checks_scores.positions, Positional),
     Check("inner_product", checks_scores.inner_product, Retriever),
     Check("chart", checks_scores.chart, Charting),
+    Check("chains", checks_learning.chains, Chained),
+    Check("learning_reaches_all", checks_learning.learning_reaches_all, Differentiable),
+    Check("foreign_rows", checks_learning.foreign_rows, Differentiable),
     Check("follows_events", checks_state.follows_events, Updatable),
     Check("early_events", checks_state.early_events, Updatable),
     Check("survives_restart", checks_state.survives_restart, Persistent),
@@ -87,7 +92,7 @@ CHECKS = (
 )
 """The suite, in the order in which it runs."""
 
-_FREE = ("no_latent_state",)
+_FREE = ("learning_reaches_all", "foreign_rows", "no_latent_state")
 _NEED_SCORES = frozenset(
     check.id
     for check in CHECKS[[c.id for c in CHECKS].index("score_shape") + 1 :]

@@ -9,6 +9,7 @@ business: see `policies.rank`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
@@ -110,6 +111,40 @@ class Persistent(Protocol):
 
     def load(self, folder: Path) -> Self:
         """Restore the state written by `save` into an instance built with the same arguments."""
+
+
+@dataclass(frozen=True)
+class GradientNorms:
+    """Gradients of an untrained policy's loss, one entry for each parameter tensor."""
+
+    scenario: int | None
+    """The rows' scenario, an index into `sim.schema.SCENARIOS`; None: rows of all."""
+    name: tuple[str, ...]
+    norm: NDArray[np.float64]
+    """Largest absolute entry; NaN where a parameter has no gradient, so that no optimiser moves
+    it."""
+    is_table: NDArray[np.bool_]
+    """Whether the parameter is a table looked up by row, of which a batch meets some rows only."""
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """Optional: learns by gradients and shows them, so that dead and foreign weights are found."""
+
+    def gradients(self, log: Log, context: FitContext) -> Iterator[GradientNorms]:
+        """Yield the gradients on rows of all scenarios, then on those of each one in the log.
+
+        Summed over the phases of training; neither fits nor alters the policy.
+        """
+
+
+@runtime_checkable
+class Chained(Protocol):
+    """Optional: promises that some targets are never more probable than others."""
+
+    @property
+    def chains(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (parent, child) of targets with P(child) <= P(parent) for every candidate."""
 
 
 def is_privileged(policy: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,12 @@ class Examples:
     def __len__(self) -> int:
         """Number of rows N."""
         return len(self.request)
+
+    def only(self, rows: Tensor) -> Examples:
+        """Return the rows int64 [n] as examples of their own; columns of requests are shared."""
+        names = ("pair", "request", "position", "labels", "scenario", "tick")
+        taken = {name: getattr(self, name).index_select(0, rows) for name in names}
+        return replace(self, streamer=self.streamer.take(rows), **taken)
 
     def batch(self, rows: Tensor) -> Batch:
         """Return the rows int64 [n]."""

@@ -11,13 +11,12 @@ from torch import nn
 
 from policies.architecture import Architecture
 from policies.columns import Statistics
-from policies.contract import FitContext
 from policies.examples import Examples
 from policies.fusion import Fusion
 from policies.memory import FeatureConfig
-from policies.neural import EncoderConfig, NeuralPolicy
+from policies.neural import EncoderConfig, NeuralPolicy, Phase
 from policies.training.likelihood import Likelihood
-from policies.training.trainer import Trainer, TrainingRecord
+from policies.training.trainer import Trainer
 from sim.config import ConfigError, require_section
 from sim.schema import TARGETS, Requests
 
@@ -73,13 +72,13 @@ class MultiTaskPolicy(NeuralPolicy):
         """Return the untrained network of the model."""
         return self.model.build(statistics, self.encoder, self.targets)
 
-    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
+    def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Maximise the weighted likelihood of all targets."""
         weight = torch.tensor([float(self.target_weights[name]) for name in self.targets])
         task = Likelihood(
             network, examples, self.targets, self._factorisation, weight, self.encoder.id_dropout
         )
-        return self.trainer.run(network, task, context, "train")
+        return (Phase("train", task, self.trainer),)
 
     def predict(self, requests: Requests) -> dict[str, NDArray[np.float32]]:
         """Return {target: probability float32 [B, C] at the top of the slate}, 0 where masked."""

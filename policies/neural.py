@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -12,18 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from policies.blocks.embedding import FieldEmbedding
 from policies.columns import Statistics
-from policies.contract import FitContext
+from policies.contract import FitContext, GradientNorms
 from policies.examples import Examples, replay
 from policies.features import FeatureStore
 from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
-from policies.training.trainer import Trainer, TrainingRecord, generator
+from policies.training.trainer import Task, Trainer, TrainingRecord, generator
 from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
 
 if TYPE_CHECKING:
     from sim.log import Log
+
+PROBED = 4096
+"""Rows of a task whose gradients are looked at, spread over it."""
 
 _NETWORK = "network.pt"
 _STORE = "store.npz"
@@ -50,6 +55,36 @@ class EncoderConfig:
         require(self, "id_dropout", 0.0, 0.99)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One run of a training loop."""
+
+    name: str
+    """Of its checkpoint, metrics and seeds."""
+    task: Task
+    """What is learnt."""
+    trainer: Trainer
+    """By which loop."""
+
+
+def gradient_norms(network: nn.Module, scenario: int | None) -> GradientNorms:
+    """Return the gradients that the network's parameters hold; see `GradientNorms`."""
+    named = list(network.named_parameters())
+    tables = {
+        id(table)
+        for module in network.modules()
+        if isinstance(module, nn.Embedding | FieldEmbedding)
+        for table in module.parameters(recurse=False)
+    }
+    norm = [np.nan if p.grad is None else float(p.grad.abs().max()) for _, p in named]
+    return GradientNorms(
+        scenario=scenario,
+        name=tuple(name for name, _ in named),
+        norm=np.array(norm, np.float64),
+        is_table=np.array([id(p) in tables for _, p in named], np.bool_),
+    )
+
+
 class NotFittedError(RuntimeError):
     """A policy was asked for scores before `fit` or `load`."""
 
@@ -68,12 +103,12 @@ class NeuralPolicy(ABC):
     Attributes:
         network_: the trained network, after `fit` or `load`.
         store_: what is known, fed by `fit` and `observe`.
-        record_: how training went, after `fit`.
+        records_: how each phase of training went, after `fit`.
     """
 
     network_: nn.Module
     store_: FeatureStore
-    record_: TrainingRecord
+    records_: tuple[TrainingRecord, ...]
 
     def __init__(self, features: FeatureConfig, encoder: EncoderConfig, trainer: Trainer) -> None:
         """Store and check the arguments."""
@@ -94,8 +129,8 @@ class NeuralPolicy(ABC):
         """Return an untrained network (a `TwoSided`) for these vocabularies and moments."""
 
     @abstractmethod
-    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
-        """Train the network in place."""
+    def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
+        """Return what the network learns, one phase after the other, the last one to be served."""
 
     @abstractmethod
     def score(self, requests: Requests) -> NDArray[np.float32]:
@@ -122,9 +157,28 @@ class NeuralPolicy(ABC):
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
-        self.record_ = self.train(network, examples, context)
+        self.records_ = tuple(
+            phase.trainer.run(network, phase.task, context, phase.name)
+            for phase in self.phases(network, examples)
+        )
         self._serve(network, store)
         return self
+
+    def gradients(self, log: Log, context: FitContext) -> Iterator[GradientNorms]:
+        """Yield the gradients of an untrained network; see `policies.contract.Differentiable`."""
+        n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
+        examples = replay(log, FeatureStore(self.features, n_categories))
+        statistics = examples.statistics(self.encoder.min_count)
+        for scenario in (None, *np.unique(examples.scenario.numpy()).tolist()):
+            network = self._seeded(statistics, context.seed)
+            part = examples
+            if scenario is not None:
+                part = examples.only(torch.nonzero(examples.scenario == scenario).flatten())
+            for phase in self.phases(network, part):
+                rows = torch.linspace(0, len(phase.task) - 1, min(len(phase.task), PROBED)).long()
+                draw = generator(context.seed, phase.name, "gradients")
+                torch.autograd.backward(phase.task.loss(rows, draw, True))
+            yield gradient_norms(network, scenario)
 
     def observe(self, impressions: Impressions, purchases: Purchases, now_s: float) -> None:
         """Take in what became known; see `policies.contract.Updatable`."""

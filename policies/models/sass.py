@@ -15,12 +15,11 @@ from policies.blocks.mlp import MLP
 from policies.blocks.sides import SideEncoder
 from policies.blocks.transfer import ScenarioTransfer
 from policies.columns import RequestTensors, SideTensors, Statistics
-from policies.contract import FitContext
 from policies.examples import Examples
 from policies.memory import FeatureConfig
-from policies.neural import EncoderConfig, NeuralPolicy
+from policies.neural import EncoderConfig, NeuralPolicy, Phase
 from policies.training.contrast import Blocks, Groups, Partners, info_nce, triplet
-from policies.training.trainer import Trainer, TrainingRecord
+from policies.training.trainer import Trainer
 from sim.config import require, require_int, require_section, require_widths
 from sim.schema import SCENARIOS, TARGETS, Requests
 
@@ -270,12 +269,7 @@ class SASS(NeuralPolicy):
 
     Raises:
         ConfigError: an argument is out of range.
-
-    Attributes:
-        pretraining_: how stage 1 went; None where it was left out.
     """
-
-    pretraining_: TrainingRecord | None
 
     def __init__(
         self,
@@ -314,16 +308,14 @@ class SASS(NeuralPolicy):
         """Return an untrained `SASSNetwork`."""
         return SASSNetwork(statistics, self.encoder, self.layers, self.bias)
 
-    def train(self, network: nn.Module, examples: Examples, context: FitContext) -> TrainingRecord:
-        """Pretrain on views, then fine-tune all parameters on engagements."""
+    def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
+        """Pretrain on views, where there are any, then fine-tune all parameters on engagements."""
         assert isinstance(network, SASSNetwork)
         drop = self.encoder.id_dropout
-        self.pretraining_ = None
         views = Views(network, examples, self.temperature, drop, self.n_anchors)
-        if len(views):
-            self.pretraining_ = self.pretrainer.run(network, views, context, "pretrain")
         triplets = Triplets(network, examples, self.n_negatives, self.margin, self.auxiliary, drop)
-        return self.trainer.run(network, triplets, context, "finetune")
+        last = Phase("finetune", triplets, self.trainer)
+        return (Phase("pretrain", views, self.pretrainer), last) if len(views) else (last,)
 
     def user_vectors(self, requests: Requests) -> NDArray[np.float32]:
         """Return request-side vectors, float32 [B, D]."""

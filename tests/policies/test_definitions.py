@@ -183,5 +183,5 @@ def test_sass_scores_are_inner_products_and_items_differ_by_scenario() -> None:
 def test_sass_base_leaves_pretraining_out() -> None:
     policy = preset("sass", n_anchors=0, trainer__steps_per_epoch=10)
     policy.fit(as_log(LOG), FitContext())
-    assert policy.pretraining_ is None
-    assert fitted("sass").pretraining_ is not None
+    assert len(policy.records_) == 1
+    assert len(fitted("sass").records_) == 2
