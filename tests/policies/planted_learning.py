@@ -35,6 +35,9 @@ N_USERS, N_STREAMERS = 40, 24
 SLATE = {s: 1 if s == SWIPE else 3 - s % 2 for s in range(len(SCENARIOS))}
 """Slate size by scenario."""
 
+P_LIKED, P_OTHER = 0.75, 0.15
+"""Probability of engagement with a streamer of the user's own category, and with another one."""
+
 FEATURES = FeatureConfig(half_life_days=7.0, shrinkage=2.0)
 OBJECTIVE = Objective(
     engage=1.0, watch=1.0, like=1.0, comment=1.0, follow=1.0, bag_click=1.0, cart=1.0, purchase=1.0
@@ -162,7 +165,7 @@ def learning_log(hours: int = 6, per_hour: int = 120, seed: int = 0) -> Learning
     start = rng.integers(0, N_STREAMERS, n)
     streamer = (start[request] + 7 * position) % N_STREAMERS
     taste = user[request] % 4 == people.streamer_category[streamer]
-    engaged = rng.random(len(request)) < np.where(taste, 0.75, 0.15)
+    engaged = rng.random(len(request)) < np.where(taste, P_LIKED, P_OTHER)
     swipe = scenario[request] == SWIPE
     watch_s = np.where(engaged, rng.uniform(30.0, 600.0, len(request)), 3.0 * swipe)
     at_s = time_s[request]

@@ -27,7 +27,6 @@ from tests.policies.test_models import (
     fitted,
     new_network,
     some_batch,
-    task_of,
 )
 
 
@@ -96,7 +95,8 @@ def test_target_columns_follow_the_names() -> None:
     """Logit k belongs to targets[k], whatever the order of the graph."""
     policy = preset("dbmtl")
     network = new_network(policy)
-    task = task_of(policy, network, examples())
+    (phase,) = policy.phases(network, examples())
+    task = phase.task
     rows = torch.arange(50)
     z = logits(network, examples().batch(rows)).detach()
     labels = examples().labels[rows]

@@ -18,14 +18,15 @@ from policies.columns import Batch
 from policies.contract import FitContext
 from policies.examples import Examples, replay
 from policies.features import FeatureStore
-from policies.models.sass import SASS, SASSNetwork, Triplets, Views
-from policies.multitask import MultiTaskPolicy
+from policies.models.sass import SASS
 from policies.neural import NeuralPolicy, NotFittedError
-from policies.training.likelihood import Likelihood
+from policies.training.likelihood import logits
 from policies.training.trainer import Trainer, generator
 from sim.schema import TARGETS, Requests
 from tests.policies.planted_learning import (
     FEATURES,
+    P_LIKED,
+    P_OTHER,
     as_log,
     auc,
     learning_log,
@@ -70,31 +71,43 @@ def some_batch(rows: slice = slice(0, 200)) -> Batch:
     return examples().batch(torch.arange(len(examples()))[rows])
 
 
-def taste_labels(requests: Requests) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unmasked cells and whether each is of the user's planted category."""
+def first_hop(requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unmasked cells and the planted probability of engagement in each."""
     cells = np.flatnonzero(requests.mask)
     of = cells // requests.mask.shape[1]
     category = requests.catalogue.streamer_category[requests.candidate_id.reshape(-1)[cells]]
-    return cells, (category == requests.user_id[of] % 4).astype(float)
+    return cells, np.where(category == requests.user_id[of] % 4, P_LIKED, P_OTHER)
+
+
+def expected_auc(p: np.ndarray, scores: np.ndarray) -> float:
+    """Return the AUC that the scores have on average over labels drawn with probabilities p."""
+    pairs = p[:, None] * (1.0 - p[None, :])
+    np.fill_diagonal(pairs, 0.0)
+    right = np.sign(scores[:, None] - scores[None, :]) * 0.5 + 0.5
+    return float((pairs * right).sum() / pairs.sum())
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_finds_the_planted_taste(name: str) -> None:
+def test_it_ranks_nearly_as_well_as_the_truth(name: str) -> None:
+    """Where taste decides and the columns hold it, a model comes within 2 % of the oracle's AUC."""
     policy = preset(name, trainer__epochs=20, trainer__patience=20, trainer__steps_per_epoch=20)
     policy.fit(as_log(learning_log(hours=8, per_hour=400)), FitContext(seed=0))
     requests = serving_requests(150, LOG)
-    cells, label = taste_labels(requests)
+    cells, p = first_hop(requests)
     scores, of = policy.score(requests).reshape(-1)[cells], cells // requests.mask.shape[1]
     # within each request: a triplet loss says nothing about the level of a user's scores
-    each = [auc(label[of == b], scores[of == b]) for b in np.unique(of)]
-    assert np.mean(each) > 0.9
+    kept = [of == b for b in np.unique(of)]
+    own = np.mean([expected_auc(p[b], scores[b]) for b in kept])
+    oracle = np.mean([expected_auc(p[b], p[b]) for b in kept])
+    assert own > 0.98 * oracle
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_can_overfit_a_small_log(name: str) -> None:
+    """2,000 rows are learnt by heart: the AUC of the first hop, or of triplets, on its own rows."""
     policy = preset(
         name,
-        trainer__epochs=60 if name == "sass" else 80,
+        trainer__epochs=60,
         trainer__steps_per_epoch=10,
         trainer__learning_rate=0.02,
         trainer__weight_decay=0.0,
@@ -103,50 +116,22 @@ def test_it_can_overfit_a_small_log(name: str) -> None:
         encoder__id_dropout=0.0,
         encoder__min_count=1,
     )
-    policy.fit(as_log(learning_log(hours=2, per_hour=60)), FitContext(seed=0))
-    task = task_of(policy, policy.network_, replayed_small())
-    with torch.no_grad():
-        own = float(task.loss(torch.arange(len(task)), generator(0), False))
-    fresh = task_of(policy, new_network_for(policy, replayed_small()), replayed_small())
-    with torch.no_grad():
-        start = float(fresh.loss(torch.arange(len(fresh)), generator(0), False))
-    assert own < 0.35 * start
-
-
-@cache
-def replayed_small() -> Examples:
-    log = as_log(learning_log(hours=2, per_hour=60))
-    return replay(log, FeatureStore(preset("dbmtl").features, n_categories=4))
-
-
-def new_network_for(policy: NeuralPolicy, data: Examples) -> nn.Module:
-    return policy.build(data.statistics(1))
-
-
-def task_of(policy: Any, network: nn.Module, data: Examples) -> Any:
-    """Return the task that the policy trains on."""
+    log = as_log(learning_log(hours=5, per_hour=200))
+    policy.fit(log, FitContext(seed=0))
+    data = replay(log, FeatureStore(policy.features, n_categories=4))
+    assert 1900 < len(data) < 2100
     if isinstance(policy, SASS):
-        assert isinstance(network, SASSNetwork)
-        return Triplets(network, data, policy.n_negatives, policy.margin, policy.auxiliary, 0.0)
-    assert isinstance(policy, MultiTaskPolicy)
-    weight = torch.ones(len(policy.targets))
-    meaning = policy.model.factorisation(policy.targets)
-    return Likelihood(network, data, policy.targets, meaning, weight, 0.0)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    policy = preset(name)
-    network = new_network(policy)
-    task = task_of(policy, network, examples())
-    total = task.loss(torch.arange(min(400, len(task))), generator(0), True)
-    if name == "sass":
-        assert isinstance(network, SASSNetwork)
-        views = Views(network, examples(), 0.1, 0.0, 400)
-        total = total + views.loss(torch.arange(300), generator(0), True)
-    torch.autograd.backward(total)
-    dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    assert dead == []
+        task = policy.phases(policy.network_, data)[-1].task
+        fresh = policy.phases(policy.build(data.statistics(1)), data)[-1].task
+        rows = torch.arange(len(task))
+        own, start = (float(t.loss(rows, generator(0), False).detach()) for t in (task, fresh))
+        assert own < 0.35 * start
+        return
+    with torch.no_grad():
+        z = logits(policy.network_, data.batch(torch.arange(len(data))))
+        odds = policy.model.factorisation(policy.targets).log_odds(z).numpy()
+    engage = data.labels[:, TARGETS.index("engage")].numpy()
+    assert auc(engage, odds[:, policy.targets.index("engage")]) > 0.99
 
 
 @pytest.mark.parametrize("name", MODELS)
