@@ -12,6 +12,7 @@ from evaluation.bench_clock import Timing, peak_gb, timed
 from evaluation.bench_figure import Figure, memory, rate
 from evaluation.bench_ledger import Ledger, Product
 from evaluation.bench_plan import JUDGED, LARGEST, LEARNED, BenchPlan
+from evaluation.cost import busiest_requests
 from evaluation.trial import limit_threads
 from policies.contract import FitContext, Persistent, Policy, Retriever, Updatable
 from policies.heuristics import Random
@@ -96,17 +97,6 @@ def measure_fit(plan: BenchPlan) -> tuple[Figure, ...]:
     peak = peak_gb()
     work = f"fitting {name} on {len(log.impressions()):,} impressions"
     return (memory("memory/fit", work, peak, began_gb),)
-
-
-def busiest_requests(log: Log, n: int) -> Requests:
-    """Return `n` requests of the last day's busiest tick, spread evenly over it.
-
-    All its requests where there are not so many.
-    """
-    day = log.between(log.end_s - log.day_s, log.end_s)
-    requests, _, _ = max(day.ticks(), key=lambda tick: len(tick.shown)).requests()
-    rows = np.unique(np.linspace(0, len(requests) - 1, n).astype(np.int64))
-    return requests.take(rows)
 
 
 def _fit(node: object, log: Log, folder: Path | None = None) -> Callable[[], object]:

@@ -21,7 +21,14 @@ from evaluation.complaints import (
     debugging,
     report_error,
 )
-from evaluation.jobs import ab_job, fidelity_job, reliability_job, simulate_job, study_job
+from evaluation.jobs import (
+    ab_job,
+    fidelity_job,
+    lineup_job,
+    reliability_job,
+    simulate_job,
+    study_job,
+)
 from evaluation.usage import (
     BENCH_HELP,
     CHECK_HELP,
@@ -163,6 +170,10 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
 
                 asked = reliability_settings(config, overrides, flags.config_dir, flags.multirun)
                 return reliability_job(asked)  # it is composed once a world, not by Hydra's main
+            if verb == "study" and config.get("lineup") is not None:
+                from evaluation.lineup.settings import lineup_settings
+
+                return lineup_job(lineup_settings(config, overrides, flags.multirun))
             checked(config, swept=flags.multirun)
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [f"swipelab {verb}", *rest]
@@ -180,11 +191,18 @@ def _hydra(verb: str, rest: list[str], job: Callable[[DictConfig], None]) -> int
 def _report(rest: list[str]) -> int:
     from evaluation import report
     from evaluation.arguments import named_values
-    from evaluation.reliability import page, settings
+    from evaluation.lineup import page as lineup_page
+    from evaluation.lineup import settings as lineup
+    from evaluation.reliability import page as reliability_page
+    from evaluation.reliability import settings as reliability
 
     out = Path(named_values("report", rest, {"out": "DIR"}).get("out", "reports/latest"))
-    is_reliability = (out / settings.PAIRS).is_file()
-    sys.stdout.write(f"{(page if is_reliability else report).render(out)}\n")
+    render = report.render
+    if (out / reliability.PAIRS).is_file():
+        render = reliability_page.render
+    elif (out / lineup.COSTS).is_file():
+        render = lineup_page.render
+    sys.stdout.write(f"{render(out)}\n")
     return 0
 
 

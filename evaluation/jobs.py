@@ -13,6 +13,7 @@ from evaluation.complaints import ErrorsInOneLine
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from evaluation.lineup.settings import LineupSettings
     from evaluation.reliability.settings import ReliabilitySettings
 
 
@@ -41,6 +42,19 @@ def reliability_job(settings: ReliabilitySettings) -> int:
     from evaluation.reliability.study import judge_methods
 
     page = write(judge_methods(settings), settings)
+    show(settings.out, Console())
+    sys.stdout.write(f"{page}\n")
+    return 0
+
+
+def lineup_job(settings: LineupSettings) -> int:
+    """Run a line-up of policies over several seeds and return the exit code."""
+    from rich.console import Console
+
+    from evaluation.lineup.page import show, write
+    from evaluation.lineup.study import line_up
+
+    page = write(line_up(settings), settings)
     show(settings.out, Console())
     sys.stdout.write(f"{page}\n")
     return 0

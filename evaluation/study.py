@@ -46,7 +46,7 @@ def run_study(settings: StudySettings) -> Path:
     """
     began = time.perf_counter()
     progress = StudyProgress()
-    protocol = _protocol(settings)
+    protocol = offline_protocol(settings)
     with progress.shown():
         contest = hold_contest(settings, protocol, progress)
         done = progress.step("survival analysis")
@@ -85,7 +85,8 @@ def ranking_metrics(ks: Sequence[int]) -> tuple[str, ...]:
     return (*cut, "mrr", "query_auc", "ap")
 
 
-def _protocol(settings: StudySettings) -> OfflineProtocol:
+def offline_protocol(settings: StudySettings) -> OfflineProtocol:
+    """Return how a study judges offline."""
     metrics = ranking_metrics(settings.ks)
     return OfflineProtocol(metrics, (settings.sampled_m,), CORRECTIONS)
 

@@ -13,11 +13,12 @@ import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from threadpoolctl import threadpool_limits
 
 from evaluation.blame import TrialError, blaming
+from evaluation.cost import Cost, cost_of
 from evaluation.deployment import Deployment, deploy
 from evaluation.hindsight import Hindsight
 from evaluation.off_policy.replay import ServedPolicy
@@ -72,6 +73,8 @@ class Trial:
     """On the last day of the randomised log; None where the plan has none."""
     valuation: Valuation | None
     deployment: Deployment
+    cost: Cost | None
+    """None of a policy that sees the truth."""
     fit_s: float
     judge_s: float
     deploy_s: float
@@ -128,6 +131,7 @@ def run_trial(plan: TrialPlan) -> Trial:
             logger=logger,
             truth_for=truth_for,
         )
+    cost = None if is_privileged(policy) else cost_of(cast("Policy", policy), log)
     clock.append(time.perf_counter())
 
     note_stage(plan.folder, DEPLOYING)
@@ -143,7 +147,7 @@ def run_trial(plan: TrialPlan) -> Trial:
     clock.append(time.perf_counter())
 
     spans = [b - a for a, b in itertools.pairwise(clock)]
-    trial = Trial(plan.policy, judgement, randomised, found, deployment, *spans)
+    trial = Trial(plan.policy, judgement, randomised, found, deployment, cost, *spans)
     draft = plan.folder / f"{RESULT}.draft"
     with draft.open("wb") as file:
         pickle.dump(trial, file)

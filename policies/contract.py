@@ -114,6 +114,24 @@ class Persistent(Protocol):
 
 
 @dataclass(frozen=True)
+class TrainingCost:
+    """What it took to train a policy."""
+
+    parameters: int
+    examples_per_s: float
+    """Training rows per second of the last phase; 0 where a resumed fit had nothing left to do."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """Optional: tells what its training took."""
+
+    @property
+    def training(self) -> TrainingCost:
+        """Of the last `fit`."""
+
+
+@dataclass(frozen=True)
 class GradientNorms:
     """Gradients of an untrained policy's loss, one entry for each parameter tensor."""
 

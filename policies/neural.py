@@ -15,7 +15,7 @@ from torch import nn
 
 from policies.blocks.embedding import FieldEmbedding
 from policies.columns import Statistics
-from policies.contract import FitContext, GradientNorms
+from policies.contract import FitContext, GradientNorms, TrainingCost
 from policies.examples import Examples, replay
 from policies.features import FeatureStore
 from policies.memory import FeatureConfig
@@ -163,6 +163,12 @@ class NeuralPolicy(ABC):
         )
         self._serve(network, store)
         return self
+
+    @property
+    def training(self) -> TrainingCost:
+        """What the last `fit` took."""
+        parameters = sum(p.numel() for p in self.network_.parameters())
+        return TrainingCost(parameters, self.records_[-1].examples_per_s)
 
     def gradients(self, log: Log, context: FitContext) -> Iterator[GradientNorms]:
         """Yield the gradients of an untrained network; see `policies.contract.Differentiable`."""

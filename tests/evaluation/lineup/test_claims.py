@@ -1,0 +1,47 @@
+"""Reported effects beside measured ones: what is said of each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.lineup import chapters
+from evaluation.lineup.claim import Claim
+from evaluation.results import ALL, RELATIVE_LIFT
+
+CLAIM = Claim("new", "old", "page_ctr", ALL, 0.04)
+
+
+def numbers(estimate: float, low: float, high: float) -> pd.DataFrame:
+    """Return a pooled table with one comparison."""
+    row = {
+        "policy": "new", "control": "old", "scenario": ALL, "slice": ALL, "metric": "page_ctr",
+        "unit": RELATIVE_LIFT, "kind": "online", "estimate": estimate, "low": low, "high": high,
+    }  # fmt: skip
+    return pd.DataFrame([row])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "verdict", "beyond"),
+    [
+        (0.03, 0.01, 0.05, "as reported", 1),
+        (0.10, 0.08, 0.12, "same direction", 1),
+        (-0.03, -0.05, -0.01, "the other way", 1),
+        (0.03, -0.01, 0.07, "no difference beyond chance", 0),
+        (0.03, np.nan, np.nan, "too few events", 0),
+    ],
+)
+def test_verdicts(estimate: float, low: float, high: float, verdict: str, beyond: int) -> None:
+    chapter = chapters.claims(numbers(estimate, low, high), [CLAIM])
+    (table,) = chapter.tables.values()
+    ((*_, said),) = table.rows
+    assert said.text == verdict
+    assert chapter.finding.startswith(f"Of 1 reported effects {beyond} ")
+
+
+def test_a_claim_without_numbers_is_left_out() -> None:
+    chapter = chapters.claims(numbers(0.1, 0.0, 0.2), [Claim("x", "old", "page_ctr", ALL, 0.04)])
+    (table,) = chapter.tables.values()
+    assert table.rows == ()
+    assert chapter.finding == ""
