@@ -89,9 +89,13 @@ def _quoted(name: str) -> str:
 
 
 def jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the overrides of each job of a sweep, as Hydra's basic sweeper would."""
+    """Yield the overrides of each job of a sweep, as Hydra's basic sweeper would.
+
+    Runs inside the initialised Hydra, which knows what `glob(...)` may choose from.
+    """
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     choices = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parser.parse_overrides(list(overrides)):
         key = override.get_key_element()
         if override.is_sweep_override() and override.is_discrete_sweep():
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])

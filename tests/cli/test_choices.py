@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_module
 
 from evaluation.overrides import composed, jobs, with_policies
 from evaluation.settings import StudySettings, simulate_settings, study_settings
@@ -219,12 +220,20 @@ def test_simulation_settings(run, monkeypatch) -> None:
 
 
 def test_jobs_of_a_sweep_are_those_of_hydra() -> None:
-    assert list(jobs(["a=1,2", "b=x", "c=[1,2],[3]"])) == [
-        ["a=1", "b=x", "c=[1,2]"],
-        ["a=1", "b=x", "c=[3]"],
-        ["a=2", "b=x", "c=[1,2]"],
-        ["a=2", "b=x", "c=[3]"],
-    ]
+    with initialize_config_module("conf", version_base="1.3"):
+        assert list(jobs(["a=1,2", "b=x", "c=[1,2],[3]"])) == [
+            ["a=1", "b=x", "c=[1,2]"],
+            ["a=1", "b=x", "c=[3]"],
+            ["a=2", "b=x", "c=[1,2]"],
+            ["a=2", "b=x", "c=[3]"],
+        ]
+
+
+def test_a_sweep_over_all_policies() -> None:
+    registry.register(load=True)
+    every = composed("study", with_policies(["policy=glob(*)"], swept=True), swept=True)
+    names = [set(config.policies) for config in every]
+    assert names == [{name} for name in sorted(registry.names())]
 
 
 def test_only_policy_is_rewritten() -> None:
