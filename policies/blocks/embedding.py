@@ -46,7 +46,7 @@ class FieldEmbedding(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return float32 [N, F x dim] for int32 [N, F]; values out of range count as unknown."""
         known = torch.where((values >= 0) & (values < self.size), values, 0)
-        rows = self.row_of[(known + self.start).long()]
+        rows = self.row_of.index_select(0, (known + self.start).flatten()).view(values.shape)
         return functional.embedding(rows, self.table, sparse=self.sparse).flatten(1)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from policies.blocks.embedding import field_embeddings
 from policies.training.rowwise_adagrad import RowWiseAdagrad
@@ -48,6 +48,8 @@ class Optimisers:
         embeddings = field_embeddings(network)
         for embedding in embeddings:
             embedding.sparse = tables == ROWWISE_ADAGRAD
+        self._sparse = [embedding.table for embedding in embeddings if embedding.sparse]
+        self._parts: list[list[Tensor]] = [[] for _ in self._sparse]
         own = {id(embedding.table): embedding.table for embedding in embeddings}
         rest = [p for p in network.parameters() if id(p) not in own]
         self._dense: list[torch.optim.Optimizer] = []
@@ -77,6 +79,23 @@ class Optimisers:
         for optimiser in (*self._dense, *self._tables):
             optimiser.zero_grad(set_to_none=True)
 
+    def put_aside(self) -> None:
+        """Put the sparse gradients of a part of a batch aside, until `take_together`.
+
+        Torch would add the next part's to them by copying both, at every part.
+        """
+        for table, parts in zip(self._sparse, self._parts, strict=True):
+            if table.grad is not None:
+                parts.append(table.grad)
+                table.grad = None
+
+    def take_together(self) -> None:
+        """Make the gradients that were put aside those of their tables, entry after entry."""
+        for table, parts in zip(self._sparse, self._parts, strict=True):
+            if parts:
+                table.grad = together(parts)
+                parts.clear()
+
     def step(self) -> None:
         """Update all parameters that have a gradient."""
         for optimiser in (*self._dense, *self._tables):
@@ -94,6 +113,17 @@ class Optimisers:
         for name, optimisers in (("dense", self._dense), ("tables", self._tables)):
             for optimiser, stored in zip(optimisers, state[name], strict=True):
                 optimiser.load_state_dict(stored)
+
+
+def together(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of gradients [V, D] of one table; sparse where all are."""
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.layout != torch.sparse_coo for part in parts):
+        return torch.stack([part.to_dense() for part in parts]).sum(0)
+    rows = torch.cat([part._indices() for part in parts], dim=1)
+    values = torch.cat([part._values() for part in parts])
+    return torch.sparse_coo_tensor(rows, values, parts[0].shape, check_invariants=False)
 
 
 def _adam(parameters: list[nn.Parameter], rate: float, weight_decay: float) -> torch.optim.AdamW:

@@ -201,9 +201,10 @@ class _Run:
         self.done = False
         self.best_step, self.best_loss, self.stale = 0, math.inf, 0
         self.best: dict[str, Tensor] = {}
-        self.mark = checkpoint.fingerprint(network, f"{stage} {config} rows={len(task)}")
+        self.mark = ""
         self.path: Path | None = None
         if context.folder is not None:
+            self.mark = checkpoint.fingerprint(network, f"{stage} {config} rows={len(task)}")
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
     def run(self) -> TrainingRecord:
@@ -287,6 +288,8 @@ class _Run:
             value += float(loss.detach())
             if math.isfinite(value):
                 torch.autograd.backward(loss)
+            self.optimiser.put_aside()
+        self.optimiser.take_together()
         return value
 
     def _draws(self, *purpose: int | str) -> torch.Generator:

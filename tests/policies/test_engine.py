@@ -327,9 +327,9 @@ def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert device.resolve("auto", 0, True) == torch.device("cpu")
     with pytest.raises(ConfigError, match="torch finds no GPU; allowed here: auto, cpu"):
         device.resolve("cuda", 0, True)
-    with pytest.raises(ConfigError, match="Trainer.device = 'cuda'; allowed: auto or cpu"):
+    with pytest.raises(ConfigError, match=r"Trainer.device = 'cuda'; allowed: auto or cpu"):
         replace(TRAINER, device="cuda")
-    with pytest.raises(ConfigError, match="Trainer.precision = 'bfloat16'; allowed: float32"):
+    with pytest.raises(ConfigError, match=r"Trainer.precision = 'bfloat16'; allowed: float32"):
         replace(TRAINER, precision="bfloat16")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
