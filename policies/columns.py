@@ -31,12 +31,16 @@ class SideTensors:
         parts = (self.ids, self.context, self.dense)
         return SideTensors(*(part.index_select(0, rows) for part in parts))
 
+    def to(self, device: torch.device) -> SideTensors:
+        """Return the columns on `device`."""
+        return SideTensors(*(part.to(device) for part in (self.ids, self.context, self.dense)))
+
     def without_ids(self, share: float, generator: torch.Generator) -> SideTensors:
         """Return the columns with each id replaced by 0 (unknown) with probability `share`."""
         if share == 0.0 or self.ids.shape[1] == 0:
             return self
         drop = torch.rand(self.ids.shape, generator=generator) < share
-        return replace(self, ids=self.ids.masked_fill(drop, 0))
+        return replace(self, ids=self.ids.masked_fill(drop.to(self.ids.device), 0))
 
 
 def tensors(side: Side) -> SideTensors:
@@ -60,6 +64,10 @@ class RequestTensors:
     def take(self, rows: Tensor) -> RequestTensors:
         """Return the rows int64 [n]."""
         return RequestTensors(self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
+
+    def to(self, device: torch.device) -> RequestTensors:
+        """Return the columns on `device`."""
+        return RequestTensors(*(side.to(device) for side in (self.user, self.refer, self.moment)))
 
     def without_ids(self, share: float, generator: torch.Generator) -> RequestTensors:
         """Return the columns with a share of the ids of user and refer made unknown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +69,11 @@ class Examples:
             labels=self.labels.index_select(0, rows),
             scenario=self.scenario.index_select(0, rows),
         )
+
+    def to(self, device: torch.device) -> Examples:
+        """Return all columns on `device`."""
+        columns = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        return Examples(**columns)
 
     def statistics(self, min_count: int) -> Statistics:
         """Return vocabularies and moments; ids met less than `min_count` times are unknown."""

@@ -20,6 +20,17 @@ class Factorisation(Protocol):
     def log_odds(self, z: Tensor) -> Tensor:
         """Return the log-odds of the unconditional probabilities P(t_k | x), [N, T]."""
 
+    def space(self, labels: Tensor) -> Tensor | None:
+        """Return which rows are in which target's sample space, from their labels alone.
+
+        Args:
+            labels: float32 [N, T] in [0, 1].
+
+        Returns:
+            float32 [N, T], 1 where a row is in the space and 0 elsewhere, or None where every row
+            is in every space.
+        """
+
     def terms(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return negative log-likelihoods and sample spaces.
 
@@ -28,8 +39,7 @@ class Factorisation(Protocol):
             labels: float32 [N, T] in [0, 1].
 
         Returns:
-            Terms [N, T]; float32 [N, T], 1 where a row is in the sample space of a target and 0
-            elsewhere, or None where every row is in every space.
+            Terms [N, T]; the sample spaces as `space` returns them.
         """
 
 
@@ -40,6 +50,10 @@ class Marginal:
     def log_odds(self, z: Tensor) -> Tensor:
         """Return z."""
         return z
+
+    def space(self, labels: Tensor) -> Tensor | None:
+        """Return None: every row is in every space."""
+        return None
 
     def terms(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the cross-entropy of each target; see `Factorisation`."""
@@ -61,6 +75,10 @@ class EntireSpace:
     def log_odds(self, z: Tensor) -> Tensor:
         """Return log p - log(1 - p) of the products, [N, T]."""
         return product_log_odds(z, self.ancestors)
+
+    def space(self, labels: Tensor) -> Tensor | None:
+        """Return None: every row is in every space."""
+        return None
 
     def terms(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the cross-entropy of each product; see `Factorisation`."""
@@ -86,16 +104,21 @@ class Conditional:
         """Return log p - log(1 - p) of the products, [N, T]."""
         return product_log_odds(z, self.ancestors)
 
-    def terms(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the cross-entropy of each conditional where its parents happened.
+    def space(self, labels: Tensor) -> Tensor:
+        """Return where all parents of each target happened, [N, T].
 
         A parent with a label between 0 and 1 counts as happened where it is above 0.
         """
         happened = labels > 0.0
         space = [
-            happened[:, list(of)].all(1) if of else happened.new_ones(len(z)) for of in self.parents
+            happened[:, list(of)].all(1) if of else happened.new_ones(len(labels))
+            for of in self.parents
         ]
-        return _cross_entropy(z, labels), torch.stack(space, dim=1).float()
+        return torch.stack(space, dim=1).float()
+
+    def terms(self, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the cross-entropy of each conditional where its parents happened."""
+        return _cross_entropy(z, labels), self.space(labels)
 
 
 def product_log_odds(z: Tensor, factors: Sequence[Sequence[int]]) -> Tensor:

@@ -18,6 +18,9 @@ class FieldEmbedding(nn.Module):
         scale: standard deviation of the initial values.
     """
 
+    sparse: bool = False
+    """Whether the table's gradient is sparse, as `policies.training.optimisers` wants it; torch
+    then keeps one entry for each row looked up, and nothing as large as the table."""
     row_of: Tensor
     start: Tensor
     size: Tensor
@@ -43,5 +46,10 @@ class FieldEmbedding(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return float32 [N, F x dim] for int32 [N, F]; values out of range count as unknown."""
         known = torch.where((values >= 0) & (values < self.size), values, 0)
-        rows = self.row_of[(known + self.start).long()]
-        return functional.embedding(rows, self.table).flatten(1)
+        rows = self.row_of.index_select(0, (known + self.start).flatten()).view(values.shape)
+        return functional.embedding(rows, self.table, sparse=self.sparse).flatten(1)
+
+
+def field_embeddings(network: nn.Module) -> list[FieldEmbedding]:
+    """Return all tables of a network, in the order of its modules."""
+    return [module for module in network.modules() if isinstance(module, FieldEmbedding)]

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies.blocks.vitality import Vital
 
-class MLP(nn.Module):
+
+class MLP(Vital, nn.Module):
     """Linear and ReLU, for each of the `widths`; with none of them the identity.
 
     Args:
@@ -27,8 +29,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, widths[-1]] for [N, n_in]."""
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             x = functional.relu(layer(x), inplace=True)
+            self.note(number, x, 0)
         return x
 
 

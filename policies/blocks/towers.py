@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies.blocks.vitality import Vital
+
 
 def uniform(*shape: int, fan_in: int) -> nn.Parameter:
     """Return a parameter drawn uniformly within 1 / sqrt(fan_in) of 0."""
     return nn.Parameter((torch.rand(*shape) * 2.0 - 1.0) * fan_in**-0.5)
 
 
-class TowerBank(nn.Module):
+class TowerBank(Vital, nn.Module):
     """u_k = MLP_k(h) for T targets.
 
     Args:
@@ -43,8 +45,10 @@ class TowerBank(nn.Module):
         """Return [T, width, N] for h [N, n_in]."""
         u = functional.relu(torch.addmm(self.bias, self.first, h.t()), inplace=True)
         u = u.view(self.n_towers, -1, len(h))
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        self.note(0, u, -1)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             u = functional.relu(torch.baddbmm(bias, weight, u), inplace=True)
+            self.note(number, u, -1)
         return u
 
 

@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, ValueError, OSError, KeyError):
         return None
     return content if isinstance(content, dict) else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +47,33 @@ class Likelihood:
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
         """Return the mean loss over `rows`; see `policies.training.trainer.Task`."""
+        return self.part(rows, rows, generator, training)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the task with its columns on `device`; the network is moved by the trainer."""
+        if self.weight.device == device:
+            return self
+        return replace(self, examples=self.examples.to(device), weight=self.weight.to(device))
+
+    def part(
+        self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
+    ) -> Tensor:
+        """Return what `rows` add to the loss over `whole`; see `trainer.Divisible`."""
         batch = self.examples.batch(rows)
         if training:
             batch = batch.without_ids(self.id_dropout, generator)
-        labels = batch.labels[:, [TARGETS.index(name) for name in self.targets]]
+        labels = self._own(batch.labels)
         z = logits(cast("TwoSided", self.network), batch)
         terms, space = self.factorisation.terms(z, labels)
         if space is None:
-            return terms.mean(0) @ self.weight
-        return (terms * space).sum(0) / space.sum(0).clamp(min=1.0) @ self.weight
+            return terms.sum(0) / len(whole) @ self.weight
+        of_whole: Tensor | None = space
+        if len(rows) < len(whole):
+            labels = self._own(self.examples.labels.index_select(0, whole))
+            of_whole = self.factorisation.space(labels)
+        assert of_whole is not None, "a part has sample spaces, so the whole has"
+        return (terms * space).sum(0) / of_whole.sum(0).clamp(min=1.0) @ self.weight
+
+    def _own(self, labels: Tensor) -> Tensor:
+        """Return the columns of the network's targets, [n, T], from those of TARGETS."""
+        return labels[:, [TARGETS.index(name) for name in self.targets]]

@@ -1,17 +1,19 @@
 """The one training loop: shuffled batches sliced from columns, early stopping, checkpoints, resume.
 
 Every random draw comes from a generator seeded by (seed, stage, purpose, counter), so a run that
-was killed and goes on from its checkpoint ends with the same weights as one that was not.
+was killed and goes on from its checkpoint ends with the same weights as one that was not. Under
+`torchrun` the processes share every batch; see `policies.training.parallel`.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +23,11 @@ from torch import Tensor, nn
 
 from policies.contract import FitContext
 from policies.training import checkpoint
+from policies.training.device import BFLOAT16, DEVICES, PRECISIONS, Movable, casting, resolve
+from policies.training.health import Health
+from policies.training.optimisers import ADAM, TABLES, Optimisers
+from policies.training.parallel import Ranks
+from sim.bounds import refusal, require_one_of
 from sim.config import require, require_int
 
 
@@ -32,6 +39,31 @@ class Task(Protocol):
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
         """Return the mean loss over `rows` int64 [n], a scalar; random draws from `generator`."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A task whose loss over a batch is a sum over parts of it.
+
+    Then a batch can run through the network in pieces that stay in cache, or be shared by several
+    processes, with the gradient of the whole batch. The others run whole, and share a batch as the
+    mean over the processes' losses, each weighed by its rows.
+    """
+
+    def part(
+        self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
+    ) -> Tensor:
+        """Return what `rows` add to the loss over `whole`, a scalar.
+
+        Parts of `whole` sum to `loss(whole)` where nothing is drawn: means are divided by the
+        counts of `whole`, and what belongs to no row counts in proportion to the rows.
+
+        Args:
+            rows: int64 [n], some of `whole`.
+            whole: int64 [m].
+            generator: of random draws.
+            training: as for `Task.loss`.
+        """
 
 
 class TrainingError(RuntimeError):
@@ -54,7 +86,12 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Adam on shuffled batches with a linearly falling rate, stopped early on a time split."""
+    """Adam on shuffled batches with a linearly falling rate, stopped early on a time split.
+
+    The tables of embeddings may have an optimiser of their own. The fields after `patience` say how
+    steps are computed: all but the first two leave what is learnt unchanged up to rounding, or, for
+    `precision`, up to that of bfloat16.
+    """
 
     epochs: int
     """Passes over the training rows, at most."""
@@ -71,6 +108,17 @@ class Trainer:
     evals_per_epoch: int
     patience: int
     """Evaluations without a better held-out loss after which training stops."""
+    tables: str = ADAM
+    """Optimiser of the embeddings' tables, one of `policies.training.optimisers.TABLES`."""
+    table_rate: float = 1.0
+    """Learning rate of the tables over that of the other weights."""
+    micro_rows: int = 2**24
+    """Rows that run through the network at once, at most: a larger batch is cut into parts whose
+    gradients are summed before the step, where the task is `Divisible`."""
+    device: str = "auto"
+    """One of `policies.training.device.DEVICES`; serving stays on the processor."""
+    precision: str = "float32"
+    """One of `policies.training.device.PRECISIONS`; bfloat16 needs a GPU."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -82,6 +130,16 @@ class Trainer:
         require(self, "valid_share", 0.0, 0.9)
         require_int(self, "evals_per_epoch", 1, 1000)
         require_int(self, "patience", 1, 10_000)
+        require_one_of(self, "tables", TABLES)
+        require(self, "table_rate", 1e-6, 1e6)
+        require_int(self, "micro_rows", 1, 2**24)
+        require_one_of(self, "device", DEVICES)
+        require_one_of(self, "precision", PRECISIONS)
+        no_gpu = self.device == "cpu" or not torch.cuda.is_available()
+        if self.precision == BFLOAT16 and no_gpu:
+            raise refusal(self, "precision", "float32 on the processor")
+        if self.device == "cuda" and no_gpu:
+            raise refusal(self, "device", "auto or cpu, as torch finds no GPU")
 
     def run(
         self, network: nn.Module, task: Task, context: FitContext, stage: str
@@ -95,7 +153,9 @@ class Trainer:
             stage: name of this run, for seeds, files and progress.
 
         Raises:
-            TrainingError: the loss is not finite, or there are no rows.
+            TrainingError: the loss is not finite, there are no rows, or processes that train
+                together read different checkpoints.
+            ConfigError: the device is not to be had, or the environment of `torchrun` is broken.
         """
         return _Run(self, network, task, context, stage).run()
 
@@ -115,8 +175,14 @@ class _Run:
     ) -> None:
         if len(task) == 0:
             raise TrainingError(f"{stage}: there are no rows to train on; allowed: at least one")
-        self.config, self.network, self.task, self.stage = config, network, task, stage
+        self.config, self.network, self.stage = config, network, stage
         self.context = context
+        self.ranks = Ranks.from_environment(os.environ)
+        self.device = resolve(config.device, self.ranks.local_rank, isinstance(task, Movable))
+        self.casting = casting(config.precision, self.device)
+        self.ranks.join(self.device)
+        self.network.to(self.device)
+        self.task = task.to(self.device) if isinstance(task, Movable) else task
         n_valid = int(len(task) * config.valid_share)
         self.n_train = len(task) - n_valid
         self.valid = torch.arange(self.n_train, len(task))
@@ -126,31 +192,31 @@ class _Run:
         every = math.ceil(self.per_epoch / config.evals_per_epoch)
         ends = {min(k * every, self.per_epoch) for k in range(1, config.evals_per_epoch + 1)}
         self.eval_at = ends
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.ranks.same_start(network)
+        self.optimiser = Optimisers(
+            network, config.tables, config.learning_rate, config.table_rate, config.weight_decay
         )
+        self.health = Health(network)
         self.step = 0
         self.done = False
         self.best_step, self.best_loss, self.stale = 0, math.inf, 0
         self.best: dict[str, Tensor] = {}
-        self.mark = checkpoint.fingerprint(network, f"{stage} {config} rows={len(task)}")
+        self.mark = ""
         self.path: Path | None = None
         if context.folder is not None:
+            self.mark = checkpoint.fingerprint(network, f"{stage} {config} rows={len(task)}")
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
     def run(self) -> TrainingRecord:
         self._resume()
         metrics_path = None
-        if self.context.folder is not None:
+        if self.context.folder is not None and self.ranks.rank == 0:
             metrics_path = self.context.folder / f"{self.stage}.{checkpoint.METRICS}"
         metrics = checkpoint.MetricsStream(metrics_path, self.step)
         self.network.train()
         rows_done, train_s, train_loss, n_losses = 0, 0.0, 0.0, 0
         console = Console(stderr=True)
-        hidden = not (self.context.progress and console.is_terminal)
+        hidden = not (self.context.progress and console.is_terminal) or self.ranks.rank > 0
         with Progress(console=console, disable=hidden, transient=True) as progress:
             bar = progress.add_task(self.stage, total=self.n_steps, completed=self.step)
             order = torch.zeros(0, dtype=torch.int64)
@@ -161,11 +227,14 @@ class _Run:
                     order = torch.randperm(self.n_train, generator=draw)
                 start = time.perf_counter()
                 rows = order[place * self.batch_rows : (place + 1) * self.batch_rows]
+                is_read = place + 1 in self.eval_at
+                self.health.watch(is_read)
                 train_loss += self._update(rows)
                 train_s += time.perf_counter() - start
                 n_losses, rows_done = n_losses + 1, rows_done + len(rows)
                 self.step += 1
-                if place + 1 in self.eval_at:
+                if is_read:
+                    readings = self.health.readings()
                     valid_loss = self._evaluate(train_loss / n_losses)
                     row: dict[str, float | int | str] = {
                         "stage": self.stage,
@@ -174,13 +243,14 @@ class _Run:
                         "train_loss": train_loss / n_losses,
                         "valid_loss": valid_loss,
                         "examples_per_s": rows_done / train_s,
+                        **readings,
                     }
                     train_loss, n_losses = 0.0, 0
                     metrics.append(row)
                     self._save()
                     self._show(progress, bar, valid_loss)
         self.network.load_state_dict(self.best)
-        self.network.eval()
+        self.network.to("cpu").eval()
         return TrainingRecord(
             steps=self.step,
             best_step=self.best_step,
@@ -189,33 +259,56 @@ class _Run:
         )
 
     def _update(self, rows: Tensor) -> float:
-        rate = self.config.learning_rate * (1.0 - 0.9 * self.step / self.n_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        draw = generator(self.context.seed, self.stage, "batch", self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = self.task.loss(rows, draw, True)
-        value = float(loss.detach())
+        self.optimiser.set_rate(self.config.learning_rate * (1.0 - 0.9 * self.step / self.n_steps))
+        self.optimiser.zero_grad()
+        value = self.ranks.summed(self._backward(rows.to(self.device)), self.device)
         if not math.isfinite(value):
             raise TrainingError(
                 f"{self.stage}: loss = {value} at step {self.step}; allowed: finite losses; "
                 f"a smaller learning_rate than {self.config.learning_rate:g} may help"
             )
-        torch.autograd.backward(loss)
+        self.ranks.sum_gradients(self.network)
         self.optimiser.step()
         return value
+
+    def _backward(self, rows: Tensor) -> float:
+        """Add this process's part of the gradient of the loss over `rows`; return that part."""
+        task, own = self.task, self.ranks.share(rows)
+        draw = self._draws("batch", self.step)
+        size = self.config.micro_rows if isinstance(task, Divisible) else len(rows)
+        value = 0.0
+        for part in torch.split(own, size) if len(own) else ():
+            with self.casting():
+                if len(part) == len(rows):
+                    loss = task.loss(part, draw, True)
+                elif isinstance(task, Divisible):
+                    loss = task.part(part, rows, draw, True)
+                else:
+                    loss = task.loss(part, draw, True) * (len(part) / len(rows))
+            value += float(loss.detach())
+            if math.isfinite(value):
+                torch.autograd.backward(loss)
+            self.optimiser.put_aside()
+        self.optimiser.take_together()
+        return value
+
+    def _draws(self, *purpose: int | str) -> torch.Generator:
+        """Return the generator of a purpose; processes that train together draw apart."""
+        own = (self.ranks.rank,) if self.ranks.rank else ()
+        return generator(self.context.seed, self.stage, *purpose, *own)
 
     def _evaluate(self, train_loss: float) -> float:
         """Return the held-out loss (the training loss where nothing is held out); note the best."""
         loss = train_loss
         if len(self.valid):
             self.network.eval()
-            draw = generator(self.context.seed, self.stage, "valid")
-            total = 0.0
-            with torch.inference_mode():
-                for rows in torch.split(self.valid, 4 * self.config.batch_rows):
-                    total += float(self.task.loss(rows, draw, False)) * len(rows)
-            loss = total / len(self.valid)
+            draw, total = self._draws("valid"), 0.0
+            blocks = torch.split(self.valid, 4 * self.config.batch_rows)
+            with torch.inference_mode(), self.casting():
+                for rows in blocks[self.ranks.rank :: self.ranks.size]:
+                    own = rows.to(self.device)
+                    total += float(self.task.loss(own, draw, False)) * len(rows)
+            loss = self.ranks.summed(total, self.device) / len(self.valid)
             self.network.train()
         if loss < self.best_loss:
             self.best_loss, self.best_step, self.stale = loss, self.step, 0
@@ -227,17 +320,22 @@ class _Run:
 
     def _resume(self) -> None:
         stored = None if self.path is None else checkpoint.read(self.path)
-        if stored is None or stored.get("mark") != self.mark:
-            return
-        self.network.load_state_dict(stored["network"])
-        self.optimiser.load_state_dict(stored["optimiser"])
-        self.best = stored["best"]
-        self.step, self.best_step = int(stored["step"]), int(stored["best_step"])
-        self.best_loss, self.stale = float(stored["best_loss"]), int(stored["stale"])
-        self.done = bool(stored["done"])
+        if stored is not None and stored.get("mark") == self.mark:
+            self.network.load_state_dict(stored["network"])
+            self.optimiser.load_state_dict(stored["optimiser"])
+            self.best = stored["best"]
+            self.step, self.best_step = int(stored["step"]), int(stored["best_step"])
+            self.best_loss, self.stale = float(stored["best_loss"]), int(stored["stale"])
+            self.done = bool(stored["done"])
+            self.health.covered = set(stored["covered"])
+        if not self.ranks.agree(self.step, self.device):
+            raise TrainingError(
+                f"{self.stage}: processes read different checkpoints, this one that of step "
+                f"{self.step}; allowed: a folder that all processes share"
+            )
 
     def _save(self) -> None:
-        if self.path is None:
+        if self.path is None or self.ranks.rank > 0:
             return
         content: dict[str, Any] = {
             "mark": self.mark,
@@ -249,6 +347,7 @@ class _Run:
             "best_loss": self.best_loss,
             "stale": self.stale,
             "done": self.done,
+            "covered": sorted(self.health.covered),
         }
         checkpoint.write(self.path, content)
 
