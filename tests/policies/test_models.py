@@ -116,7 +116,7 @@ def test_it_can_overfit_a_small_log(name: str) -> None:
 @cache
 def replayed_small() -> Examples:
     log = as_log(learning_log(hours=2, per_hour=60))
-    return replay(log, FeatureStore(preset("dbmtl").features, n_categories=4))
+    return replay(log, FeatureStore(FEATURES, n_categories=4))
 
 
 def new_network_for(policy: NeuralPolicy, data: Examples) -> nn.Module:
@@ -237,13 +237,7 @@ class Scorerless:
         pair = store.pair(requests, np.arange(len(ids)), category, listings)
         with torch.no_grad():
             self.logits: Tensor = network.join(
-                network.request_side(
-                    RequestTensors(
-                        tensors(store.user(requests)),
-                        tensors(store.refer(requests)),
-                        tensors(store.moment(requests)),
-                    )
-                ),
+                network.request_side(RequestTensors.of(store, requests)),
                 network.streamer_side(tensors(streamer)),
                 torch.from_numpy(pair),
                 None,
