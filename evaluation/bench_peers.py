@@ -177,8 +177,8 @@ def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
         file = Path(folder) / f"{n_rows}.npz"
         part = columns.take(n_rows)
         arrays = dict(zip(names, part.ids.T, strict=True))
-        arrays |= dict(zip(labels, part.labels.T, strict=True))  # type: ignore[arg-type]
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        arrays |= dict(zip(labels, part.labels.T, strict=True))
+        np.savez(file, **arrays)
 
     epoch.prepare = prepared  # type: ignore[attr-defined]
     return epoch

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from policies.features import Side
-from sim.schema import SCENARIOS, TARGETS
+from policies.features import FeatureStore, Sequences, Side
+from sim.schema import PAD, SCENARIOS, TARGETS, Requests
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -50,12 +50,53 @@ def tensors(side: Side) -> SideTensors:
 
 
 @dataclass(frozen=True)
+class SequenceTensors:
+    """`policies.features.Sequences` as tensors: B sequences of each kind over one table."""
+
+    place: Tensor
+    """int32 [B, K, L] rows of `streamers`, PAD where a sequence ends."""
+    streamers: SideTensors
+    """The table, shared by all that are taken of these sequences."""
+
+    def take(self, rows: Tensor) -> SequenceTensors:
+        """Return the sequences of the requests int64 [n]."""
+        return replace(self, place=self.place.index_select(0, rows))
+
+    def to(self, device: torch.device) -> SequenceTensors:
+        """Return the sequences on `device`."""
+        return SequenceTensors(self.place.to(device), self.streamers.to(device))
+
+    def without_ids(self, share: float, generator: torch.Generator) -> SequenceTensors:
+        """Return the sequences with a share of the table's ids made unknown."""
+        return replace(self, streamers=self.streamers.without_ids(share, generator))
+
+
+def sequence_tensors(sequences: Sequences | None) -> SequenceTensors | None:
+    """Return the sequences as tensors that share their memory; None stays None."""
+    if sequences is None:
+        return None
+    return SequenceTensors(torch.from_numpy(sequences.place), tensors(sequences.streamers))
+
+
+@dataclass(frozen=True)
 class RequestTensors:
     """All column groups of requests, B rows each: what a network reads once per request."""
 
     user: SideTensors
     refer: SideTensors
     moment: SideTensors
+    sequences: SequenceTensors | None = None
+    """Histories; None where the feature store remembers none."""
+
+    @classmethod
+    def of(cls, store: FeatureStore, requests: Requests) -> RequestTensors:
+        """Return the columns of requests as of now."""
+        return cls(
+            user=tensors(store.user(requests)),
+            refer=tensors(store.refer(requests)),
+            moment=tensors(store.moment(requests)),
+            sequences=sequence_tensors(store.sequences(requests)),
+        )
 
     def __len__(self) -> int:
         """Number of requests B."""
@@ -63,11 +104,13 @@ class RequestTensors:
 
     def take(self, rows: Tensor) -> RequestTensors:
         """Return the rows int64 [n]."""
-        return RequestTensors(self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
+        sides = (self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
+        return RequestTensors(*sides, self.sequences and self.sequences.take(rows))
 
     def to(self, device: torch.device) -> RequestTensors:
         """Return the columns on `device`."""
-        return RequestTensors(*(side.to(device) for side in (self.user, self.refer, self.moment)))
+        sides = (self.user.to(device), self.refer.to(device), self.moment.to(device))
+        return RequestTensors(*sides, self.sequences and self.sequences.to(device))
 
     def without_ids(self, share: float, generator: torch.Generator) -> RequestTensors:
         """Return the columns with a share of the ids of user and refer made unknown."""
@@ -75,6 +118,7 @@ class RequestTensors:
             self,
             user=self.user.without_ids(share, generator),
             refer=self.refer.without_ids(share, generator),
+            sequences=self.sequences and self.sequences.without_ids(share, generator),
         )
 
     @property
@@ -121,6 +165,23 @@ class SideStatistics:
     scale: Tensor
     """float32 [D], standard deviation, 1 where a column is constant."""
 
+    def state(self, name: str) -> dict[str, Tensor]:
+        """Return plain tensors under keys that begin with `name`, for `restored`."""
+        state = {f"{name}.mean": self.mean, f"{name}.scale": self.scale}
+        state |= {f"{name}.ids.{i}": rows for i, rows in enumerate(self.ids)}
+        return state | {f"{name}.context.{i}": rows for i, rows in enumerate(self.context)}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Tensor], name: str) -> SideStatistics:
+        """Rebuild what `state` returned."""
+
+        def several(prefix: str) -> tuple[Tensor, ...]:
+            n = sum(key.startswith(prefix) for key in state)
+            return tuple(state[f"{prefix}{i}"] for i in range(n))
+
+        columns = several(f"{name}.ids."), several(f"{name}.context.")
+        return cls(*columns, state[f"{name}.mean"], state[f"{name}.scale"])
+
 
 def _rows(values: Tensor, min_count: int) -> Tensor:
     """Return int32 [max + 1]: rows for values met at least `min_count` times, 0 for the others."""
@@ -154,6 +215,25 @@ def side_statistics(side: SideTensors, min_count: int) -> SideStatistics:
 
 
 @dataclass(frozen=True)
+class SequenceStatistics:
+    """What is known of histories before training."""
+
+    streamers: SideStatistics
+    """Of the elements; an id counts as often as it is met in a sequence."""
+    length: int
+    """L."""
+
+    @classmethod
+    def of(cls, sequences: SequenceTensors, min_count: int) -> SequenceStatistics:
+        """Return the statistics of sequences; see `SideStatistics` for `min_count`."""
+        met = sequences.place[sequences.place != PAD].long()
+        table = sequences.streamers
+        side = side_statistics(table, 1)
+        ids = tuple(_rows(column[met], min_count) for column in table.ids.T)
+        return cls(replace(side, ids=ids), sequences.place.shape[2])
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What a network is built from: vocabularies, moments and widths of its columns."""
 
@@ -167,6 +247,8 @@ class Statistics:
     label_mean: Tensor
     """float32 [T], base rates in the order of TARGETS."""
     n_positions: int
+    sequences: SequenceStatistics | None = None
+    """None where the log was replayed without histories."""
 
     def base_rates(self, targets: Sequence[str]) -> Tensor:
         """Return the base rates of `targets`, float32 [len(targets)]."""
@@ -182,28 +264,20 @@ class Statistics:
         }
         for name in SIDES:
             side: SideStatistics = getattr(self, name)
-            state |= {f"{name}.mean": side.mean, f"{name}.scale": side.scale}
-            state |= {f"{name}.ids.{i}": rows for i, rows in enumerate(side.ids)}
-            state |= {f"{name}.context.{i}": rows for i, rows in enumerate(side.context)}
+            state |= side.state(name)
+        if self.sequences is not None:
+            state |= self.sequences.streamers.state("sequences")
+            state["sequences.length"] = torch.tensor(self.sequences.length)
         return state
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Statistics:
         """Rebuild what `state` returned."""
-
-        def several(prefix: str) -> tuple[Tensor, ...]:
-            n = sum(key.startswith(prefix) for key in state)
-            return tuple(state[f"{prefix}{i}"] for i in range(n))
-
-        sides = {
-            name: SideStatistics(
-                several(f"{name}.ids."),
-                several(f"{name}.context."),
-                state[f"{name}.mean"],
-                state[f"{name}.scale"],
-            )
-            for name in SIDES
-        }
+        sides = {name: SideStatistics.restored(state, name) for name in SIDES}
+        sequences = None
+        if "sequences.length" in state:
+            streamers = SideStatistics.restored(state, "sequences")
+            sequences = SequenceStatistics(streamers, int(state["sequences.length"]))
         return cls(
             user=sides["user"],
             refer=sides["refer"],
@@ -213,4 +287,5 @@ class Statistics:
             pair_scale=state["pair.scale"],
             label_mean=state["label.mean"],
             n_positions=int(state["positions"]),
+            sequences=sequences,
         )

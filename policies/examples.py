@@ -13,6 +13,8 @@ from torch import Tensor
 from policies.columns import (
     Batch,
     RequestTensors,
+    SequenceStatistics,
+    SequenceTensors,
     SideTensors,
     Statistics,
     moments,
@@ -22,7 +24,7 @@ from policies.columns import (
 from policies.features import FeatureStore, Side
 from policies.listings import Listings
 from policies.memory import plus_one
-from sim.schema import TARGETS, Requests
+from sim.schema import PAD, TARGETS, Requests
 
 if TYPE_CHECKING:
     from sim.log import Log
@@ -78,6 +80,7 @@ class Examples:
     def statistics(self, min_count: int) -> Statistics:
         """Return vocabularies and moments; ids met less than `min_count` times are unknown."""
         pair_mean, pair_scale = moments(self.pair)
+        sequences = self.requests.sequences
         return Statistics(
             user=side_statistics(self.requests.user, min_count),
             refer=side_statistics(self.requests.refer, min_count),
@@ -87,6 +90,7 @@ class Examples:
             pair_scale=pair_scale,
             label_mean=self.labels.mean(0),
             n_positions=int(self.position.max().item()) + 1,
+            sequences=None if sequences is None else SequenceStatistics.of(sequences, min_count),
         )
 
 
@@ -96,14 +100,40 @@ class _Parts:
     def __init__(self) -> None:
         self.parts: list[SideTensors] = []
 
-    def add(self, side: Side) -> None:
-        self.parts.append(tensors(side))
+    def add(self, side: SideTensors) -> None:
+        self.parts.append(side)
 
     def stacked(self) -> SideTensors:
         names = ("ids", "context", "dense")
         whole = SideTensors(*(torch.cat([getattr(p, name) for p in self.parts]) for name in names))
         self.parts = []
         return whole
+
+
+class _Requests:
+    """Request columns of ticks, stacked at the end; the streamers of their sequences, too."""
+
+    def __init__(self) -> None:
+        self.sides = {name: _Parts() for name in ("user", "refer", "moment")}
+        self.streamers = _Parts()
+        self.places: list[Tensor] = []
+        self.n_streamers = 0
+
+    def add(self, columns: RequestTensors) -> None:
+        for name, parts in self.sides.items():
+            parts.add(getattr(columns, name))
+        if columns.sequences is not None:
+            place, streamers = columns.sequences.place, columns.sequences.streamers
+            self.places.append(torch.where(place == PAD, place, place + self.n_streamers))
+            self.streamers.add(streamers)
+            self.n_streamers += len(streamers.ids)
+
+    def stacked(self) -> RequestTensors:
+        user, refer, moment = (parts.stacked() for parts in self.sides.values())
+        sequences = None
+        if self.places:
+            sequences = SequenceTensors(torch.cat(self.places), self.streamers.stacked())
+        return RequestTensors(user, refer, moment, sequences)
 
 
 def replay(log: Log, store: FeatureStore) -> Examples:
@@ -115,11 +145,14 @@ def replay(log: Log, store: FeatureStore) -> Examples:
     Raises:
         ValueError: the log has no impressions.
     """
-    sides = {name: _Parts() for name in ("user", "refer", "moment", "streamer")}
+    columns, streamer = _Requests(), _Parts()
     rest: dict[str, list[Tensor]] = {
         name: [] for name in ("pair", "request", "position", "labels", "scenario", "tick")
     }
     n_requests = 0
+    if store.histories is not None:
+        follows = log.follows()
+        store.tell(follows.take(follows.known_s <= 0.0))  # later ones come as impressions
     for number, tick in enumerate(log.ticks()):
         store.update(tick.known, tick.purchases, tick.now_s)
         if len(tick.shown) == 0:
@@ -129,10 +162,8 @@ def replay(log: Log, store: FeatureStore) -> Examples:
         cells = np.flatnonzero(rows >= 0)
         of = cells // rows.shape[1]
         shown = tick.shown.take(rows.reshape(-1)[cells])
-        sides["user"].add(store.user(requests))
-        sides["refer"].add(store.refer(requests))
-        sides["moment"].add(store.moment(requests))
-        sides["streamer"].add(_streamers(store, requests, cells, of))
+        columns.add(RequestTensors.of(store, requests))
+        streamer.add(tensors(_streamers(store, requests, cells, of)))
         category = plus_one(requests.catalogue.streamer_category, shown.streamer_id)
         own: dict[str, NDArray[np.generic]] = {
             "pair": store.pair(requests, cells, category, Listings(requests.supply)),
@@ -152,10 +183,8 @@ def replay(log: Log, store: FeatureStore) -> Examples:
     store.refresh(log.catalogue())
     whole = {name: torch.cat(parts) for name, parts in rest.items()}
     return Examples(
-        requests=RequestTensors(
-            sides["user"].stacked(), sides["refer"].stacked(), sides["moment"].stacked()
-        ),
-        streamer=sides["streamer"].stacked(),
+        requests=columns.stacked(),
+        streamer=streamer.stacked(),
         pair=whole["pair"],
         request=whole["request"],
         position=whole["position"],

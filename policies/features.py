@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from policies.history import FIELDS
 from policies.listings import Listings
 from policies.memory import AFFINITY, DAY_S, EventMemory, plus_one
-from sim.schema import EFFECTIVE_VIEW_S, Catalogue, Ints, Requests
+from sim.schema import EFFECTIVE_VIEW_S, PAD, Catalogue, Ints, Requests
 
 HOUR_S = 3_600.0
 MAX_STEP = 15
@@ -44,6 +44,16 @@ class Side:
     """[N, F] small categories plus 1, 0 unknown."""
     dense: NDArray[np.float32]
     """[N, D] raw numbers, not standardised."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Histories of requests: sequences of rows of a table in which each streamer stands once."""
+
+    place: NDArray[np.int32]
+    """[B, K, L] rows of `streamers` by `policies.histories.KINDS`, PAD where a sequence ends."""
+    streamers: Side
+    """The streamers of the sequences, each once, as known now."""
 
 
 def _columns(*parts: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -119,6 +129,31 @@ class FeatureStore(EventMemory):
                 met,
             ),
         )
+
+    def sequences(self, requests: Requests) -> Sequences | None:
+        """Return the histories of each request's user, None where none are remembered.
+
+        Elements carry the streamer's id, category, price tier and follower band, and its counters.
+        """
+        if self.histories is None:
+            return None
+        catalogue = requests.catalogue
+        ids = self.histories.of(requests.user_id, catalogue)
+        there = ids != PAD
+        streamer, row = np.unique(ids[there], return_inverse=True)
+        place = np.full(ids.shape, PAD, np.int32)
+        place[there] = row
+        counted = self.row(streamer, self.streamers)
+        side = Side(
+            ids=_stack(streamer + 1),
+            context=_stack(
+                plus_one(catalogue.streamer_category, streamer),
+                plus_one(catalogue.streamer_price_tier, streamer),
+                plus_one(catalogue.streamer_follower_band, streamer),
+            ),
+            dense=_columns(self.streamers.lifts(counted), self.streamers.shown(counted)),
+        )
+        return Sequences(place, side)
 
     def moment(self, requests: Requests) -> Side:
         """Return where and when each request happens, B rows."""

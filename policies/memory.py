@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.counters import Counters
+from policies.histories import Histories, HistoryConfig
 from policies.history import FIELDS, PairHistory
-from sim.config import require
-from sim.schema import TARGETS, Catalogue, Impressions, Ints, Purchases
+from sim.config import require, require_section
+from sim.schema import TARGETS, Catalogue, Follows, Impressions, Ints, Purchases
 
 DAY_S = 86_400.0
 
@@ -38,6 +39,19 @@ class FeatureConfig:
         require(self, "shrinkage", 1e-3, 1e6)
 
 
+@dataclass(frozen=True)
+class SequenceFeatures(FeatureConfig):
+    """Numbers of a feature store that remembers sequences of streamers, too."""
+
+    histories: HistoryConfig
+    """How much is remembered."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        require_section(self, "histories", HistoryConfig)
+
+
 def plus_one(table: NDArray[np.integer], ids: Ints) -> NDArray[np.int32]:
     """Return table[ids] + 1 as int32, and 0 where an id is outside the table."""
     known = (ids >= 0) & (ids < len(table))
@@ -50,7 +64,7 @@ class EventMemory:
     """Counters per streamer, user and (user, category), and the history of pairs.
 
     Args:
-        config: see `FeatureConfig`.
+        config: see `FeatureConfig`; `SequenceFeatures` asks for histories.
         n_categories: G categories told apart; later ones count as unknown, bucket 0.
 
     Attributes:
@@ -58,6 +72,7 @@ class EventMemory:
         now_s: moment up to which events are known.
         streamers, users, tastes: `Counters`; row = id + 1, of tastes user row x (G + 1) + bucket.
         history: `PairHistory`.
+        histories: `Histories`; None unless the config asks for them.
     """
 
     def __init__(self, config: FeatureConfig, n_categories: int) -> None:
@@ -71,6 +86,8 @@ class EventMemory:
         self.users = Counters(TARGETS, half_life_s, config.shrinkage)
         self.tastes = Counters(AFFINITY, half_life_s, config.shrinkage)
         self.history = PairHistory()
+        asked = config.histories if isinstance(config, SequenceFeatures) else None
+        self.histories = None if asked is None else Histories(asked)
         self._impressions: list[Impressions] = []
         self._purchases: list[Purchases] = []
         self._counted_s: float | None = None
@@ -89,6 +106,12 @@ class EventMemory:
         self.now_s = max(self.now_s, float(now_s))
         self.version += 1
 
+    def tell(self, follows: Follows) -> None:
+        """Take in follows from before the stream begins, where sequences are remembered."""
+        if self.histories is not None:
+            self.histories.tell(follows)
+            self.version += 1
+
     def refresh(self, catalogue: Catalogue) -> None:
         """Count waiting events; `catalogue` supplies the categories of their streamers."""
         if self._counted_s == self.now_s and not (self._impressions or self._purchases):
@@ -97,16 +120,21 @@ class EventMemory:
         elapsed_s = 0.0 if self._counted_s is None else self.now_s - told_s
         for counters in (self.streamers, self.users, self.tastes):
             counters.decay(elapsed_s)
+        shown, bought = Impressions.empty(), Purchases.empty()
         if self._impressions:
             waiting = Impressions.concat(self._impressions)
             known = waiting.known_s <= self.now_s
             self._impressions = [] if known.all() else [waiting.take(~known)]
-            self._count_impressions(waiting.take(known & (waiting.known_s > told_s)), catalogue)
+            shown = waiting.take(known & (waiting.known_s > told_s))
+            self._count_impressions(shown, catalogue)
         if self._purchases:
-            bought = Purchases.concat(self._purchases)
-            known = bought.known_s <= self.now_s
-            self._purchases = [] if known.all() else [bought.take(~known)]
-            self._count_purchases(bought.take(known & (bought.known_s > told_s)))
+            reported = Purchases.concat(self._purchases)
+            known = reported.known_s <= self.now_s
+            self._purchases = [] if known.all() else [reported.take(~known)]
+            bought = reported.take(known & (reported.known_s > told_s))
+            self._count_purchases(bought)
+        if self.histories is not None:
+            self.histories.add(shown, bought, self.now_s)
         self._counted_s = self.now_s
 
     def row(self, ids: Ints, counters: Counters) -> NDArray[np.int64]:
@@ -144,6 +172,7 @@ class EventMemory:
         state: dict[str, NDArray[np.generic]] = {
             "clock": np.array([self.now_s, counted, self.n_categories], np.float64),
             **self.history.state(),
+            **({} if self.histories is None else self.histories.state()),
         }
         for name in ("streamers", "users", "tastes"):
             counters: Counters = getattr(self, name)
@@ -160,6 +189,8 @@ class EventMemory:
         self.now_s, self.n_categories = now_s, int(n_categories)
         self._counted_s = None if np.isnan(counted_s) else counted_s
         self.history.restore(state)
+        if self.histories is not None:
+            self.histories.restore(state)
         for name in ("streamers", "users", "tastes"):
             counters: Counters = getattr(self, name)
             counters.restore(state[f"{name}_sums"], state[f"{name}_totals"])  # type: ignore[arg-type]

@@ -97,8 +97,7 @@ class Scorer:
     def requests(self, requests: Requests) -> Tensor:
         """Return request vectors [B, R]."""
         self.store.refresh(requests.catalogue)
-        sides = (self.store.user, self.store.refer, self.store.moment)
-        columns = RequestTensors(*(tensors(side(requests)) for side in sides))
+        columns = RequestTensors.of(self.store, requests)
         with torch.inference_mode():
             return self.network.request_side(columns)
 

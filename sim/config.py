@@ -18,6 +18,7 @@ from sim.bounds import refusal as refusal
 from sim.bounds import require as require
 from sim.bounds import require_bool as require_bool
 from sim.bounds import require_int as require_int
+from sim.bounds import require_one_of as require_one_of
 from sim.bounds import require_section as require_section
 from sim.bounds import require_text as require_text
 from sim.bounds import require_widths as require_widths

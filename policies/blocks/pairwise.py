@@ -24,10 +24,16 @@ class PairNetwork(nn.Module, ABC):
         encoder: widths of embeddings.
         refer: whether the network reads the refer.
         width: width W of the first layer, all that read x side by side.
+        crosses: whether a refer that is read is also compared with the candidate.
     """
 
     def __init__(
-        self, statistics: Statistics, encoder: EncoderConfig, refer: bool, width: int
+        self,
+        statistics: Statistics,
+        encoder: EncoderConfig,
+        refer: bool,
+        width: int,
+        crosses: bool = True,
     ) -> None:
         """Create encoders and first layer."""
         super().__init__()
@@ -35,7 +41,7 @@ class PairNetwork(nn.Module, ABC):
         self.request = RequestEncoder(statistics, *dims, refer)
         self.streamer = SideEncoder(statistics.streamer, *dims)
         widths = self.request.width, self.streamer.width
-        self.first = SplitLinear(*widths, statistics, width, refer)
+        self.first = SplitLinear(*widths, statistics, width, refer and crosses)
 
     def request_side(self, request: RequestTensors) -> Tensor:
         """Return the request's part of the first layer [B, W]."""

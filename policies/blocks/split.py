@@ -27,15 +27,15 @@ class SplitLinear(nn.Module):
         n_streamer: width of the encoded streamer.
         statistics: moments of the pair columns and the number of positions.
         width: output width.
-        refer: whether it reads the pair columns that compare candidate and refer.
+        crosses: whether it reads the pair columns that compare candidate and refer.
     """
 
     def __init__(
-        self, n_request: int, n_streamer: int, statistics: Statistics, width: int, refer: bool
+        self, n_request: int, n_streamer: int, statistics: Statistics, width: int, crosses: bool
     ) -> None:
         """Create the layers."""
         super().__init__()
-        self.n_pair = len(PAIR_FIELDS) if refer else len(PAIR_FIELDS) - len(REFER_CROSSES)
+        self.n_pair = len(PAIR_FIELDS) if crosses else len(PAIR_FIELDS) - len(REFER_CROSSES)
         self.request = nn.Linear(n_request, width)
         self.streamer = nn.Linear(n_streamer, width, bias=False)
         moments = statistics.pair_mean[: self.n_pair], statistics.pair_scale[: self.n_pair]

@@ -63,11 +63,18 @@ class DBMTLNetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: the graph and widths of layers.
+        crosses: see `PairNetwork`.
     """
 
-    def __init__(self, statistics: Statistics, encoder: EncoderConfig, model: DBMTL) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        encoder: EncoderConfig,
+        model: DBMTL,
+        crosses: bool = True,
+    ) -> None:
         """Create the layers."""
-        super().__init__(statistics, encoder, model.refer, model.bottom[0])
+        super().__init__(statistics, encoder, model.refer, model.bottom[0], crosses)
         graph = TargetGraph.build(model.graph)
         self.bottom = MLP(model.bottom[0], model.bottom[1:])
         self.towers = TowerBank(self.bottom.width, model.towers, len(graph.targets))

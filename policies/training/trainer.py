@@ -27,8 +27,7 @@ from policies.training.device import BFLOAT16, DEVICES, PRECISIONS, Movable, cas
 from policies.training.health import Health
 from policies.training.optimisers import ADAM, TABLES, Optimisers
 from policies.training.parallel import Ranks
-from sim.bounds import refusal, require_one_of
-from sim.config import require, require_int
+from sim.config import refusal, require, require_int, require_one_of
 
 
 class Task(Protocol):

@@ -7,19 +7,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from policies import registry
+from policies.columns import SequenceTensors
 from policies.features import FeatureStore
+from policies.histories import HistoryConfig
 from policies.listings import Listings
-from policies.memory import FeatureConfig, plus_one
+from policies.memory import SequenceFeatures, plus_one
 from sim.config import Objective, build
 from sim.schema import (
     PAD,
     SCENARIOS,
     SWIPE,
     Catalogue,
+    Follows,
     Impressions,
     Purchases,
     Requests,
@@ -38,7 +43,12 @@ SLATE = {s: 1 if s == SWIPE else 3 - s % 2 for s in range(len(SCENARIOS))}
 P_LIKED, P_OTHER = 0.75, 0.15
 """Probability of engagement with a streamer of the user's own category, and with another one."""
 
-FEATURES = FeatureConfig(half_life_days=7.0, shrinkage=2.0)
+FEATURES = SequenceFeatures(
+    half_life_days=7.0,
+    shrinkage=2.0,
+    histories=HistoryConfig(length=5, neighbours=4, join_every_h=2.0),
+)
+
 OBJECTIVE = Objective(
     engage=1.0, watch=1.0, like=1.0, comment=1.0, follow=1.0, bag_click=1.0, cart=1.0, purchase=1.0
 )
@@ -143,6 +153,17 @@ class LearningLog:
     def catalogue(self) -> Catalogue:
         """Return the catalogue."""
         return self.known_catalogue
+
+    def follows(self) -> Follows:
+        """Return two follows of each user from before the log begins, and those of the log."""
+        user = np.repeat(np.arange(N_USERS, dtype=np.int32), 2)
+        streamer = (3 * user + 11 * np.arange(len(user))) % N_STREAMERS
+        rows = self.rows.take(self.rows.follow & (self.rows.known_s <= self.as_of_s))
+        return Follows(
+            known_s=np.concatenate([np.zeros(len(user)), rows.known_s]),
+            user_id=np.concatenate([user, rows.user_id]),
+            streamer_id=np.concatenate([streamer.astype(np.int32), rows.streamer_id]),
+        )
 
     def _news(self, after_s: float, until_s: float) -> tuple[Impressions, Purchases]:
         known = (self.rows.known_s > after_s) & (self.rows.known_s <= until_s)
@@ -270,9 +291,22 @@ def serving_requests(
 def told_store(log: LearningLog) -> FeatureStore:
     """Return a store that knows the log."""
     store = FeatureStore(FEATURES, n_categories=4)
+    follows = log.follows()
+    store.tell(follows.take(follows.known_s <= 0.0))
     store.update(log.rows, log.bought, log.as_of_s)
     store.refresh(log.known_catalogue)
     return store
+
+
+def elements(sequences: SequenceTensors | None) -> list[Tensor]:
+    """Return the columns of every element of sequences [B, K, L, .], -1 where one ends."""
+    assert sequences is not None
+    place, table = sequences.place.long(), sequences.streamers
+    there = (place != PAD)[..., None]
+    parts = (table.ids, table.context, table.dense)
+    if len(table.ids) == 0:
+        return [torch.full((*place.shape, part.shape[1]), -1.0) for part in parts]
+    return [torch.where(there, part[place.clamp(min=0)], -1.0) for part in parts]
 
 
 def pair_columns(store: FeatureStore, requests: Requests) -> NDArray[np.float32]:

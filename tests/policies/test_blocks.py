@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from policies.blocks.embedding import FieldEmbedding
 from policies.blocks.mlp import RawLinear
-from policies.blocks.refer import ReferMatch
 from policies.blocks.relation import BayesianRelation
 from policies.blocks.split import SplitLinear
+from policies.blocks.three_towers import ThreeTowerMatch
 from policies.blocks.towers import Heads, TowerBank
 from policies.blocks.transfer import ScenarioTransfer, TransferGate
 from policies.columns import SideStatistics, Statistics
@@ -158,7 +158,7 @@ def test_joint_likelihood_is_the_product_of_the_conditionals() -> None:
 
 @pytest.mark.parametrize("bound", [False, True])
 def test_refer_match_by_hand(bound: bool) -> None:
-    match = ReferMatch(4, 3, 5, dim=2, bound=bound)
+    match = ThreeTowerMatch(4, 3, 5, dim=2, bound=bound)
     u, r, i = draw(6, 4), draw(6, 3), draw(6, 5)
     match.requires_grad_(False)
     present = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 1.0])

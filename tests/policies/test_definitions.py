@@ -11,7 +11,6 @@ import torch
 
 from policies.contract import FitContext
 from policies.models.dbmtl import DBMTLNetwork
-from policies.models.rui import RUINetwork
 from policies.models.sass import SASSNetwork, Triplets
 from policies.multitask import MultiTaskPolicy
 from policies.target_graph import TargetGraphError
@@ -26,37 +25,7 @@ from tests.policies.test_models import (
     examples,
     fitted,
     new_network,
-    some_batch,
 )
-
-
-def test_a_refer_and_the_same_streamer_have_different_vectors() -> None:
-    network = fitted("rui3").network_
-    assert isinstance(network, RUINetwork)
-    refer = network.rank.request.refer
-    assert refer is not None
-    assert refer.ids is not None
-    assert network.rank.streamer.ids is not None
-    value = torch.tensor([[4]], dtype=torch.int32)
-    as_refer, as_streamer = refer.ids(value), network.rank.streamer.ids(value)
-    assert as_refer.shape == as_streamer.shape
-    assert not torch.equal(as_refer, as_streamer)
-    assert refer.ids.table.data_ptr() != network.rank.streamer.ids.table.data_ptr()
-
-
-def test_rui_adds_the_match_to_the_rank_logits() -> None:
-    network = new_network(preset("rui3"))
-    assert isinstance(network, RUINetwork)
-    batch = some_batch()
-    with torch.no_grad():
-        network.fc.weight.normal_(generator=generator(1))
-        u, _, r = network.rank.request.parts(batch.request)
-        i, m = network.rank.streamer(batch.streamer), network.match
-        u2r = (m.a(u) * m.b(r)).sum(1) * (batch.scenario == SWIPE)
-        s = u2r * (m.c(r) * m.d(i)).sum(1) + (m.e(u) * m.f(i)).sum(1)
-        rank = logits(network.rank, batch)
-        expected = rank + s[:, None] * network.fc.weight[:, 0] + network.fc.bias
-        assert torch.allclose(logits(network, batch), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_blind_model_does_not_see_the_refer() -> None:
@@ -64,7 +33,7 @@ def test_a_blind_model_does_not_see_the_refer() -> None:
     swipe = requests.scenario == SWIPE
     other = np.where(swipe, (requests.refer_id + 1) % N_STREAMERS, PAD).astype(np.int32)
     turned = replace(requests, refer_id=other)
-    for name in ("shared_bottom", "dbmtl", "sass"):
+    for name in ("shared_bottom", "dbmtl", "dmr1", "sass"):
         assert np.array_equal(fitted(name).score(requests), fitted(name).score(turned))
     assert not np.array_equal(fitted("rui3").score(requests), fitted("rui3").score(turned))
     seeing = new_network(preset("dbmtl", model__refer=True))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from policies.columns import sequence_tensors
 from policies.counters import Counters
 from policies.examples import Examples, replay
 from policies.features import PAIR_FIELDS, FeatureStore, Side
@@ -23,6 +24,7 @@ from tests.policies.planted_learning import (
     TICK_S,
     LearningLog,
     as_log,
+    elements,
     later_changed,
     learning_log,
     pair_columns,
@@ -48,7 +50,8 @@ def columns(store: FeatureStore, requests: Requests) -> list[NDArray[np.generic]
     parts: list[NDArray[np.generic]] = [pair_columns(store, requests)]
     for side in sides:
         parts += [side.ids, side.context, side.dense]
-    return parts
+    sequences = sequence_tensors(store.sequences(requests))
+    return [*parts, *(part.numpy() for part in elements(sequences))]
 
 
 def example_columns(examples: Examples, before_s: float) -> list[torch.Tensor]:
@@ -57,7 +60,8 @@ def example_columns(examples: Examples, before_s: float) -> list[torch.Tensor]:
     batch = examples.batch(rows)
     request = batch.request
     sides = (request.user, request.refer, request.moment, batch.streamer)
-    return [batch.pair, *(part for s in sides for part in (s.ids, s.context, s.dense))]
+    flat = [part for s in sides for part in (s.ids, s.context, s.dense)]
+    return [batch.pair, *flat, *elements(request.sequences)]
 
 
 def replayed(log: LearningLog) -> tuple[Examples, FeatureStore]:
@@ -77,6 +81,10 @@ def test_later_events_do_change_later_features() -> None:
     plain, turned = replayed(LOG)[0], replayed(later_changed(LOG, TICK_S))[0]
     assert not torch.equal(plain.pair, turned.pair)
     assert not torch.equal(plain.requests.user.dense, turned.requests.user.dense)
+    a, b = elements(plain.requests.sequences)[0], elements(turned.requests.sequences)[0]
+    later = plain.requests.moment.context[:, 2] - 1 > 2  # hours
+    for kind in range(1, a.shape[1]):
+        assert not torch.equal(a[later, kind], b[later, kind])
 
 
 def test_events_told_early_wait_until_they_are_known() -> None:
@@ -117,6 +125,7 @@ def test_hourly_ticks_and_one_big_tick_know_the_same() -> None:
 
 def test_training_and_serving_columns_are_equal() -> None:
     store, number = FeatureStore(FEATURES, 4), 3
+    store.tell(LOG.follows().take(slice(0, 80)))
     ticks = list(LOG.ticks())
     for tick in ticks[: number + 1]:
         store.update(tick.known, tick.purchases, tick.now_s)
@@ -127,6 +136,9 @@ def test_training_and_serving_columns_are_equal() -> None:
     of = np.flatnonzero(rows >= 0) // rows.shape[1]
     assert np.array_equal(mine.request.user.dense.numpy(), store.user(requests).dense[of])
     assert np.array_equal(mine.request.refer.dense.numpy(), store.refer(requests).dense[of])
+    served_elements = elements(sequence_tensors(store.sequences(requests)))
+    for a, b in zip(elements(mine.request.sequences), served_elements, strict=True):
+        assert torch.equal(a, b[of])
     # served from one long shared list, the joins run from the other side
     wide = replace(
         requests,

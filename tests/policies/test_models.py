@@ -222,13 +222,7 @@ class Scorerless:
         pair = store.pair(requests, np.arange(len(ids)), category, listings)
         with torch.no_grad():
             self.logits: Tensor = network.join(
-                network.request_side(
-                    RequestTensors(
-                        tensors(store.user(requests)),
-                        tensors(store.refer(requests)),
-                        tensors(store.moment(requests)),
-                    )
-                ),
+                network.request_side(RequestTensors.of(store, requests)),
                 network.streamer_side(tensors(streamer)),
                 torch.from_numpy(pair),
                 None,

@@ -1,19 +1,21 @@
-"""Refer matching of RUI 3.0: three small dot-product towers fused as u2r * r2i + u2i."""
+"""The match of RUI 3.0: three small dot-product towers fused as u2r * r2i + u2i."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from policies.blocks.match import Match
 
-class ReferMatch(nn.Module):
+
+class ThreeTowerMatch(Match):
     """s = <a(u), b(r)> <c(r), d(i)> + <e(u), f(i)>, all six maps linear.
 
     For one request u2r is a constant, so s is the inner product of [u2r c(r); e(u)] and
     [d(i); f(i)]: `request` and `streamer` return these two vectors. Where there is no refer,
     u2r = 0 and the match falls back to personal interest. Source: Taobao Live talk (2021), RUI 3.0,
-    which fuses the three as they are; `bound` keeps u2r in (0, 1), so that two negative factors
-    cannot turn into a positive score.
+    which fuses the three as they are. Then s falls in r2i wherever u2r < 0, and two negative
+    factors make a positive score; `bound` keeps u2r in (0, 1), so that s rises in r2i everywhere.
 
     Args:
         n_user: width of the encoded user.
@@ -38,10 +40,10 @@ class ReferMatch(nn.Module):
         return torch.sigmoid(raw) if self.bound else raw
 
     def request(self, user: Tensor, refer: Tensor, present: Tensor) -> Tensor:
-        """Return [u2r c(r); e(u)], [B, 2 dim]; `present` [B] is 1 where there is a refer."""
+        """Return [u2r c(r); e(u)], [B, 2 dim]; see `Match`."""
         pull = (self.u2r(user, refer) * present)[:, None] * self.c(refer)
         return torch.cat([pull, self.e(user)], dim=1)
 
     def streamer(self, streamer: Tensor) -> Tensor:
-        """Return [d(i); f(i)], [N, 2 dim]."""
+        """Return [d(i); f(i)], [N, 2 dim]; see `Match`."""
         return torch.cat([self.d(streamer), self.f(streamer)], dim=1)
