@@ -165,7 +165,7 @@ class Ours:
         labels[:, :n_targets] = torch.from_numpy(columns.labels)
         nothing = torch.zeros(n_rows, dtype=torch.int64)
         examples = Examples(
-            requests=RequestTensors(none, none, none),
+            requests=RequestTensors(none, none, none, torch.zeros(1).int()),
             streamer=SideTensors(ids, empty.int(), empty),
             pair=empty,
             request=nothing,

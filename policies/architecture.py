@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from policies.columns import Statistics
+    from policies.examples import Examples
     from policies.factorisation import Factorisation
     from policies.neural import EncoderConfig
+    from policies.training.batches import Batches
 
 
 class Architecture(ABC):
@@ -38,6 +40,10 @@ class Architecture(ABC):
         from policies.factorisation import Marginal
 
         return Marginal()
+
+    def batches(self, examples: Examples) -> Batches | None:
+        """Return how an epoch is cut into steps; None shuffles all rows."""
+        return None
 
     @abstractmethod
     def build(

@@ -85,6 +85,8 @@ class RequestTensors:
     user: SideTensors
     refer: SideTensors
     moment: SideTensors
+    day: Tensor
+    """int32 [B], whole days since the world began; no feature, but tells kinds of days apart."""
     sequences: SequenceTensors | None = None
     """Histories; None where the feature store remembers none."""
 
@@ -95,6 +97,7 @@ class RequestTensors:
             user=tensors(store.user(requests)),
             refer=tensors(store.refer(requests)),
             moment=tensors(store.moment(requests)),
+            day=torch.from_numpy((requests.time_s // DAY_S).astype(np.int32)),
             sequences=sequence_tensors(store.sequences(requests)),
         )
 
@@ -105,12 +108,14 @@ class RequestTensors:
     def take(self, rows: Tensor) -> RequestTensors:
         """Return the rows int64 [n]."""
         sides = (self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
-        return RequestTensors(*sides, self.sequences and self.sequences.take(rows))
+        day = self.day.index_select(0, rows)
+        return RequestTensors(*sides, day, self.sequences and self.sequences.take(rows))
 
     def to(self, device: torch.device) -> RequestTensors:
         """Return the columns on `device`."""
         sides = (self.user.to(device), self.refer.to(device), self.moment.to(device))
-        return RequestTensors(*sides, self.sequences and self.sequences.to(device))
+        day = self.day.to(device)
+        return RequestTensors(*sides, day, self.sequences and self.sequences.to(device))
 
     def without_ids(self, share: float, generator: torch.Generator) -> RequestTensors:
         """Return the columns with a share of the ids of user and refer made unknown."""

@@ -116,12 +116,14 @@ class _Requests:
     def __init__(self) -> None:
         self.sides = {name: _Parts() for name in ("user", "refer", "moment")}
         self.streamers = _Parts()
+        self.days: list[Tensor] = []
         self.places: list[Tensor] = []
         self.n_streamers = 0
 
     def add(self, columns: RequestTensors) -> None:
         for name, parts in self.sides.items():
             parts.add(getattr(columns, name))
+        self.days.append(columns.day)
         if columns.sequences is not None:
             place, streamers = columns.sequences.place, columns.sequences.streamers
             self.places.append(torch.where(place == PAD, place, place + self.n_streamers))
@@ -133,7 +135,7 @@ class _Requests:
         sequences = None
         if self.places:
             sequences = SequenceTensors(torch.cat(self.places), self.streamers.stacked())
-        return RequestTensors(user, refer, moment, sequences)
+        return RequestTensors(user, refer, moment, torch.cat(self.days), sequences)
 
 
 def replay(log: Log, store: FeatureStore) -> Examples:

@@ -27,6 +27,9 @@ HOUR_S = 3_600.0
 MAX_STEP = 15
 """Steps of a session from here on share one category."""
 
+USER_DAYS = 2 * len(TARGETS) + 2
+"""Dense user column with log(1 + days since joining), 0 for users not known."""
+
 REFER_CROSSES = ("like_refer", "refer_watch")
 """Pair columns that compare a candidate with the refer: same category, and that times log watch."""
 

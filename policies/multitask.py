@@ -78,7 +78,7 @@ class MultiTaskPolicy(NeuralPolicy):
         task = Likelihood(
             network, examples, self.targets, self._factorisation, weight, self.encoder.id_dropout
         )
-        return (Phase("train", task, self.trainer),)
+        return (Phase("train", task, self.trainer, self.model.batches(examples)),)
 
     def predict(self, requests: Requests) -> dict[str, NDArray[np.float32]]:
         """Return {target: probability float32 [B, C] at the top of the slate}, 0 where masked."""

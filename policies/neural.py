@@ -20,6 +20,7 @@ from policies.examples import Examples, replay
 from policies.features import FeatureStore
 from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
+from policies.training.batches import Batches
 from policies.training.trainer import Task, Trainer, TrainingRecord, generator
 from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
@@ -65,6 +66,8 @@ class Phase:
     """What is learnt."""
     trainer: Trainer
     """By which loop."""
+    batches: Batches | None = None
+    """How an epoch is cut into steps; None shuffles all rows."""
 
 
 def gradient_norms(network: nn.Module, scenario: int | None) -> GradientNorms:
@@ -158,7 +161,7 @@ class NeuralPolicy(ABC):
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
         self.records_ = tuple(
-            phase.trainer.run(network, phase.task, context, phase.name)
+            phase.trainer.run(network, phase.task, context, phase.name, phase.batches)
             for phase in self.phases(network, examples)
         )
         self._serve(network, store)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from policies.contract import FitContext
 from policies.training import checkpoint
+from policies.training.batches import Batches, Shuffled
 from policies.training.device import BFLOAT16, DEVICES, PRECISIONS, Movable, casting, resolve
 from policies.training.health import Health
 from policies.training.optimisers import ADAM, TABLES, Optimisers
@@ -141,7 +142,12 @@ class Trainer:
             raise refusal(self, "device", "auto or cpu, as torch finds no GPU")
 
     def run(
-        self, network: nn.Module, task: Task, context: FitContext, stage: str
+        self,
+        network: nn.Module,
+        task: Task,
+        context: FitContext,
+        stage: str,
+        batches: Batches | None = None,
     ) -> TrainingRecord:
         """Train the network in place and leave it with its best weights, in evaluation mode.
 
@@ -150,13 +156,14 @@ class Trainer:
             task: rows and loss.
             context: seed; folder for checkpoint and metrics; whether to show progress.
             stage: name of this run, for seeds, files and progress.
+            batches: how an epoch is cut into steps; None shuffles all rows.
 
         Raises:
             TrainingError: the loss is not finite, there are no rows, or processes that train
                 together read different checkpoints.
             ConfigError: the device is not to be had, or the environment of `torchrun` is broken.
         """
-        return _Run(self, network, task, context, stage).run()
+        return _Run(self, network, task, context, stage, batches or Shuffled()).run()
 
 
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
@@ -170,12 +177,18 @@ class _Run:
     """State of one run of `Trainer`."""
 
     def __init__(
-        self, config: Trainer, network: nn.Module, task: Task, context: FitContext, stage: str
+        self,
+        config: Trainer,
+        network: nn.Module,
+        task: Task,
+        context: FitContext,
+        stage: str,
+        batches: Batches,
     ) -> None:
         if len(task) == 0:
             raise TrainingError(f"{stage}: there are no rows to train on; allowed: at least one")
         self.config, self.network, self.stage = config, network, stage
-        self.context = context
+        self.context, self.batches = context, batches
         self.ranks = Ranks.from_environment(os.environ)
         self.device = resolve(config.device, self.ranks.local_rank, isinstance(task, Movable))
         self.casting = casting(config.precision, self.device)
@@ -186,7 +199,7 @@ class _Run:
         self.n_train = len(task) - n_valid
         self.valid = torch.arange(self.n_train, len(task))
         self.batch_rows = min(config.batch_rows, max(1, self.n_train // config.steps_per_epoch))
-        self.per_epoch = math.ceil(self.n_train / self.batch_rows)
+        self.per_epoch = batches.count(self.n_train, self.batch_rows)
         self.n_steps = config.epochs * self.per_epoch
         every = math.ceil(self.per_epoch / config.evals_per_epoch)
         ends = {min(k * every, self.per_epoch) for k in range(1, config.evals_per_epoch + 1)}
@@ -218,14 +231,14 @@ class _Run:
         hidden = not (self.context.progress and console.is_terminal) or self.ranks.rank > 0
         with Progress(console=console, disable=hidden, transient=True) as progress:
             bar = progress.add_task(self.stage, total=self.n_steps, completed=self.step)
-            order = torch.zeros(0, dtype=torch.int64)
+            steps: list[Tensor] = []
             while self.step < self.n_steps and not self.done:
                 epoch, place = divmod(self.step, self.per_epoch)
-                if place == 0 or len(order) == 0:
+                if place == 0 or not steps:
                     draw = generator(self.context.seed, self.stage, "order", epoch)
-                    order = torch.randperm(self.n_train, generator=draw)
+                    steps = self.batches.epoch(self.n_train, self.batch_rows, draw)
                 start = time.perf_counter()
-                rows = order[place * self.batch_rows : (place + 1) * self.batch_rows]
+                rows = steps[place]
                 is_read = place + 1 in self.eval_at
                 self.health.watch(is_read)
                 train_loss += self._update(rows)
