@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_CERTAIN = -1e-7
-"""Log-probabilities above count as this, so that their log-odds stay finite."""
+from policies.target_graph import TargetGraph, TargetGraphError
 
 
 class Factorisation(Protocol):
@@ -61,12 +60,10 @@ class Marginal:
 
 
 @dataclass(frozen=True)
-class EntireSpace:
-    """P(t_k | x) = prod over k and its ancestors of sigmoid(z_j), learnt from all impressions.
+class Nested:
+    """P(t_k | x) = prod over k and its ancestors of sigmoid(z_j): a child needs all its parents.
 
-    No loss falls on a conditional probability by itself, so that it is not learnt from the rows
-    alone on which its parents happened. Source: ESMM (arXiv 1804.07931, section 2.3), where
-    pCTCVR = pCTR pCVR.
+    No child is more probable than its parent.
     """
 
     ancestors: tuple[tuple[int, ...], ...]
@@ -75,6 +72,27 @@ class EntireSpace:
     def log_odds(self, z: Tensor) -> Tensor:
         """Return log p - log(1 - p) of the products, [N, T]."""
         return product_log_odds(z, self.ancestors)
+
+    def factors(self, rates: Tensor) -> Tensor:
+        """Return shares [T] whose products are `rates` [T]: where the heads begin.
+
+        A head that began at its own base rate would begin with a product far below it.
+        """
+        shares = rates.clone()
+        for k in sorted(range(len(rates)), key=lambda k: len(self.ancestors[k])):
+            above = [j for j in self.ancestors[k] if j != k]
+            shares[k] = (rates[k] / shares[above].prod().clamp(min=1e-12)).clamp(1e-6, 0.99)
+        return shares
+
+
+@dataclass(frozen=True)
+class EntireSpace(Nested):
+    """Products learnt from all impressions.
+
+    No loss falls on a conditional probability by itself, so that it is not learnt from the rows
+    alone on which its parents happened. Source: ESMM (arXiv 1804.07931, section 2.3), where
+    pCTCVR = pCTR pCVR.
+    """
 
     def space(self, labels: Tensor) -> Tensor | None:
         """Return None: every row is in every space."""
@@ -86,30 +104,22 @@ class EntireSpace:
 
 
 @dataclass(frozen=True)
-class Conditional:
+class Conditional(Nested):
     """sigmoid(z_k) = P(t_k = 1 | all parents of k happened, x), learnt from those rows alone.
 
-    A target needs all its parents, so P(t | x) = prod_k P(t_k | parents, x) is a distribution over
-    the patterns that the graph allows, and P(t_k = 1 | x) is the product over k and its ancestors:
-    no child is more probable than its parent. Source: DBMTL (arXiv 1902.09154), whose likelihood is
-    that of the conditionals.
+    As a target needs all its parents, P(t | x) = prod_k P(t_k | parents, x) is a distribution over
+    the patterns that the graph allows, and the terms of a row in its spaces add up to -log P(t | x)
+    exactly. A row on which a target happened without its parents has probability 0 and adds nothing
+    for that target: the graph must be true of the log. Source: DBMTL (arXiv 1902.09154), whose
+    likelihood is that of the conditionals.
     """
 
-    ancestors: tuple[tuple[int, ...], ...]
-    """For every target, itself and all its ancestors, ascending."""
     parents: tuple[tuple[int, ...], ...]
     """For every target, the positions of its parents."""
 
-    def log_odds(self, z: Tensor) -> Tensor:
-        """Return log p - log(1 - p) of the products, [N, T]."""
-        return product_log_odds(z, self.ancestors)
-
     def space(self, labels: Tensor) -> Tensor:
-        """Return where all parents of each target happened, [N, T].
-
-        A parent with a label between 0 and 1 counts as happened where it is above 0.
-        """
-        happened = labels > 0.0
+        """Return where all parents of each target happened, [N, T]."""
+        happened = labels > 0.5
         space = [
             happened[:, list(of)].all(1) if of else happened.new_ones(len(labels))
             for of in self.parents
@@ -121,20 +131,99 @@ class Conditional:
         return _cross_entropy(z, labels), self.space(labels)
 
 
+def entire_space(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> EntireSpace:
+    """Return the factorisation in which children need their parents, learnt from all impressions.
+
+    Args:
+        needs: {child: parents} over some of the targets, acyclic; the others are roots.
+        targets: in the order of the logits.
+
+    Raises:
+        TargetGraphError: see `event_graph`.
+    """
+    graph = event_graph(needs, targets)
+    return EntireSpace(_placed(graph.ancestors(), graph, targets))
+
+
+def conditional(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> Conditional:
+    """Return the factorisation in which children need their parents, learnt where they happened.
+
+    Args:
+        needs: {child: parents} over some of the targets, acyclic; the others are roots.
+        targets: in the order of the logits.
+
+    Raises:
+        TargetGraphError: see `event_graph`.
+    """
+    graph = event_graph(needs, targets)
+    return Conditional(
+        _placed(graph.ancestors(), graph, targets), _placed(graph.parents, graph, targets)
+    )
+
+
+def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> TargetGraph:
+    """Return the graph over all `targets` in which those outside `needs` are roots.
+
+    Raises:
+        TargetGraphError: a name is not among the targets, there is a cycle, or a target needs
+            `watch`, which is a share and not an event that happens or does not.
+    """
+    named = {*needs, *(parent for of in needs.values() for parent in of)}
+    if strangers := sorted(named.difference(targets)):
+        raise TargetGraphError(
+            f"needs names {', '.join(strangers)}; allowed: the targets {', '.join(targets)}"
+        )
+    for child, of in needs.items():
+        if "watch" in of:
+            raise TargetGraphError(
+                f"needs.{child} = {list(of)}; allowed: parents that happen or do not, watch is a "
+                "share of time"
+            )
+    return TargetGraph.build({**{name: [] for name in targets}, **needs})
+
+
+def chains(factorisation: Factorisation, targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs (ancestor, descendant) with P(descendant | x) <= P(ancestor | x) always."""
+    if not isinstance(factorisation, Nested):
+        return ()
+    return tuple(
+        (targets[j], targets[k])
+        for k, of in enumerate(factorisation.ancestors)
+        for j in of
+        if j != k
+    )
+
+
 def product_log_odds(z: Tensor, factors: Sequence[Sequence[int]]) -> Tensor:
     """Return the log-odds of p_k = prod over j in factors[k] of sigmoid(z_j), [N, T].
 
-    The log-odds of a single factor are z itself.
+    Products are taken two at a time: where l are the log-odds of a product, those of its product
+    with sigmoid(z) are -log(exp(-l) + exp(-z) + exp(-l - z)), which neither overflows nor loses
+    digits, however sure the factors are. The log-odds of a single factor are z itself.
     """
-    log_p = functional.logsigmoid(z)
-    columns: list[Tensor] = []
-    for k, of in enumerate(factors):
-        if tuple(of) == (k,):
-            columns.append(z[:, k])
-            continue
-        product = log_p[:, list(of)].sum(1).clamp(max=_CERTAIN)
-        columns.append(product - torch.log(-torch.expm1(product)))
-    return torch.stack(columns, dim=1)
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def odds(of: tuple[int, ...]) -> Tensor:
+        if of not in known:
+            last = z[:, of[-1]]
+            known[of] = last if len(of) == 1 else _both(odds(of[:-1]), last)
+        return known[of]
+
+    return torch.stack([odds(tuple(of)) for of in factors], dim=1)
+
+
+def _both(a: Tensor, b: Tensor) -> Tensor:
+    """Return the log-odds that two independent events of log-odds a and b both happen."""
+    return -torch.logaddexp(torch.logaddexp(-a, -b), -a - b)
+
+
+def _placed(
+    rows: Sequence[Sequence[int]], graph: TargetGraph, targets: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    """Return positions in `graph.targets`, one row each, as ascending positions in `targets`."""
+    place = [targets.index(name) for name in graph.targets]
+    moved = {place[k]: tuple(sorted(place[j] for j in of)) for k, of in enumerate(rows)}
+    return tuple(moved[k] for k in range(len(targets)))
 
 
 def _cross_entropy(log_odds: Tensor, labels: Tensor) -> Tensor:

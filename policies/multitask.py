@@ -12,6 +12,7 @@ from torch import nn
 from policies.architecture import Architecture
 from policies.columns import Statistics
 from policies.examples import Examples
+from policies.factorisation import chains
 from policies.fusion import Fusion
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy, Phase
@@ -67,6 +68,11 @@ class MultiTaskPolicy(NeuralPolicy):
     def kind(self) -> str:
         """What `save` notes and `load` expects: the name of the model."""
         return type(self.model).__qualname__
+
+    @property
+    def chains(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (parent, child) with P(child) <= P(parent) by construction; see `Chained`."""
+        return chains(self._factorisation, self.targets)
 
     def build(self, statistics: Statistics) -> nn.Module:
         """Return the untrained network of the model."""

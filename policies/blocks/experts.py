@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.blocks.towers import uniform
+from policies.blocks.vitality import Vital
 
 IDLE = 0.01
 """An expert whose mean weight is below this in every gate counts as dead: it hardly learns."""
 
 
-class ExpertBank(nn.Module):
+class ExpertBank(Vital, nn.Module):
     """f_e = MLP_e(x) for E experts; all layers are rectified, and above the first one batched.
 
     Source: MMoE (KDD 2018, section 4.2).
@@ -44,7 +45,6 @@ class ExpertBank(nn.Module):
         self.n_experts = n_experts
         self.n_first = n_experts * widths[0]
         self.width = widths[-1]
-        self._seen = torch.zeros(n_experts, 0, self.width)
 
     def forward(self, first: Tensor) -> Tensor:
         """Return f, float32 [E, N, width].
@@ -53,23 +53,16 @@ class ExpertBank(nn.Module):
             first: [N, n_first], the experts' first layers before their activation; without
                 gradients it may be overwritten.
         """
-        x = functional.relu(first, inplace=not torch.is_grad_enabled())
-        f = x.view(len(x), self.n_experts, -1).transpose(0, 1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        return self.above(first.view(len(first), self.n_experts, -1).transpose(0, 1))
+
+    def above(self, first: Tensor) -> Tensor:
+        """Return f, float32 [E, N, width], for `first` as [E, N, widths[0]]."""
+        f = functional.relu(first, inplace=not torch.is_grad_enabled())
+        self.note(0, f, 1)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             f = functional.relu(torch.baddbmm(bias, f, weight), inplace=True)
-        if self.training:
-            self._seen = f.detach()
+            self.note(number, f, 1)
         return f
-
-    def health(self) -> list[tuple[str, float]]:
-        """Return (name, value) for the last training forward: the share of dead units.
-
-        A unit is dead where it was 0 in every row. Nothing before the first training forward.
-        """
-        if self._seen.shape[1] == 0:
-            return []
-        dead = (self._seen <= 0.0).all(1).float().mean()
-        return [("dead_units", float(dead))]
 
 
 class Gates(nn.Module):
@@ -84,7 +77,10 @@ class Gates(nn.Module):
 
     Attributes:
         n_first: width of all gates' logits side by side, gate by gate, G x E.
+        watched: whether the next forward is noted for `health`.
     """
+
+    watched: bool = False
 
     def __init__(self, names: Sequence[str], n_experts: int) -> None:
         """Store the sizes; the linear maps are rows of the owner's first product."""
@@ -92,13 +88,13 @@ class Gates(nn.Module):
         self.names = tuple(names)
         self.n_experts = n_experts
         self.n_first = len(self.names) * n_experts
-        self._seen = torch.zeros(0, len(self.names), n_experts)
+        self._noted: tuple[Tensor, Tensor] | None = None
 
     def weights(self, logits: Tensor) -> Tensor:
         """Return g, float32 [N, G, E], summing to one over experts, for logits [N, n_first]."""
         g = torch.softmax(logits.view(len(logits), len(self.names), self.n_experts), dim=2)
-        if self.training:
-            self._seen = g.detach()
+        if self.watched:
+            self._noted = entropy(g.detach()), g.detach().mean(0)
         return g
 
     def forward(self, logits: Tensor, experts: Tensor) -> Tensor:
@@ -111,19 +107,27 @@ class Gates(nn.Module):
         return torch.bmm(self.weights(logits), experts.transpose(0, 1))
 
     def health(self) -> list[tuple[str, float]]:
-        """Return (name, value) for the last training forward.
+        """Return (name, value) for the last watched forward, nothing before it.
 
         Per gate the mean entropy, in units of log E (1: even, 0: one expert takes all), and the
         largest mean weight of an expert; over all gates the share of dead experts, whose mean
-        weight is below IDLE in every gate. Nothing before the first training forward.
+        weight is below IDLE in every gate.
         """
-        if len(self._seen) == 0:
+        if self._noted is None:
             return []
-        even = max(math.log(self.n_experts), 1e-12)
-        entropy = torch.special.entr(self._seen).sum(2).mean(0) / even
-        mean = self._seen.mean(0)
-        found = [(f"gate_entropy.{k}", float(v)) for k, v in zip(self.names, entropy, strict=True)]
-        found += [
-            (f"largest_gate.{k}", float(v)) for k, v in zip(self.names, mean.amax(1), strict=True)
-        ]
-        return [*found, ("dead_experts", float((mean < IDLE).all(0).float().mean()))]
+        spread, mean = self._noted
+        dead = float((mean < IDLE).all(0).float().mean())
+        return [*gate_health(self.names, spread, mean), ("dead_experts", dead)]
+
+
+def entropy(g: Tensor) -> Tensor:
+    """Return the mean entropy of gates [N, G, E] over rows, in units of log E, [G]."""
+    nats: Tensor = torch.special.entr(g).sum(2).mean(0)
+    return nats / max(math.log(g.shape[2]), 1e-12)
+
+
+def gate_health(names: Sequence[str], spread: Tensor, mean: Tensor) -> list[tuple[str, float]]:
+    """Return (name, value): entropies [G] and largest mean weights of gates, means [G, E]."""
+    found = [(f"gate_entropy.{k}", float(v)) for k, v in zip(names, spread, strict=True)]
+    largest = zip(names, mean.amax(1), strict=True)
+    return [*found, *((f"largest_gate.{k}", float(v)) for k, v in largest)]

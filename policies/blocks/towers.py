@@ -52,6 +52,31 @@ class TowerBank(Vital, nn.Module):
         return u
 
 
+class OwnTowers(Vital, nn.Module):
+    """u_k = MLP_k(h_k) for T targets, each with an input of its own.
+
+    Args:
+        n_in: width of every h_k.
+        widths: widths of every tower's layers, at least one.
+        n_towers: T.
+    """
+
+    def __init__(self, n_in: int, widths: Sequence[int], n_towers: int) -> None:
+        """Draw the weights."""
+        super().__init__()
+        shapes = list(pairwise([n_in, *widths]))
+        self.weights = nn.ParameterList(uniform(n_towers, b, a, fan_in=a) for a, b in shapes)
+        self.biases = nn.ParameterList(torch.zeros(n_towers, b, 1) for _, b in shapes)
+        self.width = widths[-1]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return [T, width, N] for h [T, n_in, N]."""
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = functional.relu(torch.baddbmm(bias, weight, h), inplace=True)
+            self.note(number, h, -1)
+        return h
+
+
 class Heads(nn.Module):
     """Logits z_k = w_k . r_k + b_k of T targets.
 

@@ -112,7 +112,9 @@ def test_equal_gates_give_the_mean_of_the_experts() -> None:
 def test_health_reports_a_collapse() -> None:
     """All gates on one expert: no entropy, a weight of one, three of four experts dead."""
     gates, f = Gates(TARGETS, 4), draw(4, 20, 3)
-    assert gates.health() == []
+    gates(torch.zeros(20, gates.n_first), f)
+    assert gates.health() == []  # nobody asked
+    gates.watched = True
     gates(torch.zeros(20, gates.n_first), f)
     even = dict(gates.health())
     assert even["gate_entropy.b"] == pytest.approx(1.0)
@@ -129,13 +131,14 @@ def test_health_reports_a_collapse() -> None:
     assert report["gate_entropy.a"] == pytest.approx(0.0, abs=1e-6)
     assert report["largest_gate.c"] == pytest.approx(1.0)
     assert report["dead_experts"] == 0.75
-    gates.eval()
+    gates.watched = False
     gates(torch.zeros(20, gates.n_first), f)
-    assert dict(gates.health()) == report  # of training, not of serving
+    assert dict(gates.health()) == report
 
 
 def test_an_expert_used_by_one_gate_is_alive() -> None:
     gates = Gates(TARGETS, 4)
+    gates.watched = True
     logits = torch.zeros(20, 3, 4)
     logits[:, 0, 0], logits[:, 1:, 1] = 50.0, 50.0
     gates(logits.flatten(1), draw(4, 20, 3))
@@ -148,5 +151,6 @@ def test_health_reports_dead_units() -> None:
     first = draw(50, 8).abs()
     first[:, 1] = -1.0
     first[0, 2] = -1.0  # once is not dead
+    bank.watched = True
     bank(first)
     assert dict(bank.health())["dead_units"] == pytest.approx(1.0 / 8.0)
