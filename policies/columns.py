@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from policies.features import FeatureStore, Sequences, Side
-from sim.schema import PAD, SCENARIOS, TARGETS, Requests
+from sim.schema import DAY_S, PAD, SCENARIOS, TARGETS, Requests
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""

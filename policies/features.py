@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from policies.history import FIELDS
 from policies.listings import Listings
 from policies.memory import AFFINITY, DAY_S, EventMemory, plus_one
-from sim.schema import EFFECTIVE_VIEW_S, PAD, Catalogue, Ints, Requests
+from sim.schema import EFFECTIVE_VIEW_S, PAD, TARGETS, Catalogue, Ints, Requests
 
 HOUR_S = 3_600.0
 MAX_STEP = 15

@@ -79,5 +79,6 @@ class Alternating:
         share = counts[present].double() ** self.temper
         turns = (math.ceil(n_rows / batch_rows) * share / share.sum()).round().clamp(min=1)
         return [
-            (torch.nonzero(group == g).flatten(), int(n)) for g, n in zip(present, turns, strict=True)
+            (torch.nonzero(group == g).flatten(), int(n))
+            for g, n in zip(present, turns, strict=True)
         ]

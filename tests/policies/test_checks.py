@@ -73,9 +73,16 @@ REGISTERED = [
 ]
 
 
+KNOWN = {
+    "dbmtl3_promotion": {"learning_reaches_all": "a log of one day holds no day of the sale"},
+    "dbmtl3_tenure": {"learning_reaches_all": "on the first day everybody is new"},
+}
+"""Failures that the small log brings about."""
+
+
 @pytest.mark.parametrize("name", REGISTERED)
 def test_every_registered_policy_conforms_on_a_simulated_log(name: str) -> None:
-    check_policy(lambda: preset(name))
+    check_policy(lambda: preset(name), KNOWN.get(name))
 
 
 def test_a_leak_is_found_on_a_simulated_log() -> None:
