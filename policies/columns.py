@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from policies.auxiliary import LABELS
 from policies.features import FeatureStore, Sequences, Side
-from sim.schema import PAD, SCENARIOS, TARGETS, Requests
+from sim.schema import PAD, SCENARIOS, Requests
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -138,7 +139,8 @@ class Batch:
     position: Tensor
     """int32 [n], rank in the slate from 0."""
     labels: Tensor
-    """float32 [n, T] in the order of `sim.schema.TARGETS`."""
+    """float32 [n, T] in the order of `policies.auxiliary.LABELS`, of which those beyond
+    `sim.schema.TARGETS` may be absent."""
     scenario: Tensor
     """int64 [n]."""
 
@@ -245,14 +247,14 @@ class Statistics:
     """float32 [P]."""
     pair_scale: Tensor
     label_mean: Tensor
-    """float32 [T], base rates in the order of TARGETS."""
+    """float32 [T], base rates in the order of the labels."""
     n_positions: int
     sequences: SequenceStatistics | None = None
     """None where the log was replayed without histories."""
 
     def base_rates(self, targets: Sequence[str]) -> Tensor:
         """Return the base rates of `targets`, float32 [len(targets)]."""
-        return self.label_mean[[TARGETS.index(name) for name in targets]]
+        return self.label_mean[[LABELS.index(name) for name in targets]]
 
     def state(self) -> dict[str, Tensor]:
         """Return plain tensors from which `restored` rebuilds the statistics."""

@@ -132,9 +132,14 @@ def product_log_odds(z: Tensor, factors: Sequence[Sequence[int]]) -> Tensor:
         if tuple(of) == (k,):
             columns.append(z[:, k])
             continue
-        product = log_p[:, list(of)].sum(1).clamp(max=_CERTAIN)
-        columns.append(product - torch.log(-torch.expm1(product)))
+        columns.append(log_odds_of(log_p[:, list(of)].sum(1)))
     return torch.stack(columns, dim=1)
+
+
+def log_odds_of(log_p: Tensor) -> Tensor:
+    """Return log p - log(1 - p) for log p [...], finite also where log p reaches 0."""
+    log_p = log_p.clamp(max=_CERTAIN)
+    return log_p - torch.log(-torch.expm1(log_p))
 
 
 def _cross_entropy(log_odds: Tensor, labels: Tensor) -> Tensor:
