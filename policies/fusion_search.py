@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 
 from policies.fusion import AdditiveFusion, MultiplicativeFusion
 from policies.training.trainer import generator
-from sim.bounds import refusal, require_one_of
-from sim.config import Objective, require, require_int, require_section
+from sim.config import (
+    Objective,
+    refusal,
+    require,
+    require_int,
+    require_one_of,
+    require_section,
+)
 from sim.schema import TARGETS
 
 VALUE_AT_TOP, PAIRS = "value_at_top", "pairs"

@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from policies.factorisation import Factorisation, log_odds_of
-from sim.bounds import require_one_of
-from sim.config import require
+from sim.config import require, require_one_of
 from sim.schema import EFFECTIVE_VIEW_S, WATCH_CAP_S
 
 LEAST_SHARE = 1e-9

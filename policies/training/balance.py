@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from policies.target_weights import check_weights
 from policies.training.likelihood import Likelihood
 from policies.training.trainer import Task
-from sim.bounds import require_text
-from sim.config import ConfigError, require
+from sim.config import ConfigError, require, require_text
 
 SPEED = 10.0
 """Factor on learned log-weights. Adam moves a parameter by about the learning rate a step, and
@@ -127,14 +126,14 @@ class Weighed(nn.Module):
     """
 
     start: Tensor
-    """float32 [T], mean losses of the first batch in which a target has rows; NaN before."""
+    """float32 [T], mean losses of the first batch in which a target has rows; 0 before."""
 
     def __init__(self, network: nn.Module, n_targets: int) -> None:
         """Begin with equal weights."""
         super().__init__()
         self.network = network
         self.raw = nn.Parameter(torch.zeros(n_targets))
-        self.register_buffer("start", torch.full((n_targets,), torch.nan))
+        self.register_buffer("start", torch.zeros(n_targets))
 
     @property
     def log_weight(self) -> Tensor:
@@ -199,9 +198,9 @@ class NormedLikelihood:
         weight, start = self.likelihood.weight, self.module.start
         here = self.likelihood.present(rows) * (weight > 0.0)
         if training:
-            fresh = torch.isnan(start) & (here > 0.0)
+            fresh = (start == 0.0) & (here > 0.0)
             start.copy_(torch.where(fresh, mean.detach(), start))
-        relative = mean.detach() / torch.where(torch.isnan(start), 1.0, start).clamp(min=1e-12)
+        relative = mean.detach() / torch.where(start == 0.0, 1.0, start).clamp(min=1e-12)
         if not training:
             return relative @ weight
         v = torch.softmax(self.module.log_weight, dim=0) * len(mean)
