@@ -140,13 +140,14 @@ def test_the_graph_takes_them_and_the_policy_predicts_targets_only() -> None:
         replace(model, graph={"gmv": []})
 
 
+@pytest.mark.slow
 def test_money_moves_the_promotion_score() -> None:
     """Two logs that differ in prices alone: rooms that sell dear things rise."""
-    log = learning_log(hours=6, per_hour=200)
+    log = learning_log(hours=8, per_hour=300)
     dear = log.bought.streamer_id % 2 == 0
     price = np.where(dear, 800.0, 20.0).astype(np.float32)
     cny = replace(log, bought=replace(log.bought, amount_cny=price))
-    policy = preset("dbmtl_promotion", trainer__epochs=12, trainer__steps_per_epoch=30)
+    policy = preset("dbmtl_promotion", trainer__epochs=20, trainer__patience=20)
     policy.fit(as_log(cny), FitContext(seed=0))
     requests = serving_requests(60, log)
     out = np.full(requests.mask.size, np.nan)
@@ -158,4 +159,5 @@ def test_money_moves_the_promotion_score() -> None:
     each = out.reshape(requests.mask.shape) * AMOUNT_CAP_CNY
     even = (requests.candidate_id % 2 == 0) & requests.mask
     odd = (requests.candidate_id % 2 == 1) & requests.mask
-    assert np.median(each[even]) > 3.0 * np.median(each[odd])  # 800 and 20 CNY; few rows teach it
+    assert np.median(each[even]) > 300.0
+    assert np.median(each[odd]) < 80.0
