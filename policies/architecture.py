@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sim.schema import TARGETS
+from policies.auxiliary import LABELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ class Architecture(ABC):
         Raises:
             ConfigError: the model cannot be built over these targets.
         """
-        return tuple(sorted(targets, key=TARGETS.index))
+        return tuple(sorted(targets, key=LABELS.index))
 
     def factorisation(self, targets: Sequence[str]) -> Factorisation:
         """Return what the logits stand for; `targets` as `order` returns them."""
@@ -43,6 +43,16 @@ class Architecture(ABC):
 
     def batches(self, examples: Examples) -> Batches | None:
         """Return how an epoch is cut into steps; None shuffles all rows."""
+        return None
+
+    def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
+        """Set what of the network is computed once its weights are learnt; here nothing.
+
+        Args:
+            network: as `build` made it, trained, in evaluation mode.
+            examples: what it was trained on.
+            targets: in the order of `order`.
+        """
         return None
 
     @abstractmethod

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies.auxiliary import LABELS
 from policies.features import FeatureStore, Sequences, Side
-from sim.schema import DAY_S, PAD, SCENARIOS, TARGETS, Requests
+from sim.schema import DAY_S, PAD, SCENARIOS, Requests
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -144,7 +145,8 @@ class Batch:
     position: Tensor
     """int32 [n], rank in the slate from 0."""
     labels: Tensor
-    """float32 [n, T] in the order of `sim.schema.TARGETS`."""
+    """float32 [n, T] in the order of `policies.auxiliary.LABELS`, of which those beyond
+    `sim.schema.TARGETS` may be absent."""
     scenario: Tensor
     """int64 [n]."""
 
@@ -251,14 +253,14 @@ class Statistics:
     """float32 [P]."""
     pair_scale: Tensor
     label_mean: Tensor
-    """float32 [T], base rates in the order of TARGETS."""
+    """float32 [T], base rates in the order of the labels."""
     n_positions: int
     sequences: SequenceStatistics | None = None
     """None where the log was replayed without histories."""
 
     def base_rates(self, targets: Sequence[str]) -> Tensor:
         """Return the base rates of `targets`, float32 [len(targets)]."""
-        return self.label_mean[[TARGETS.index(name) for name in targets]]
+        return self.label_mean[[LABELS.index(name) for name in targets]]
 
     def state(self) -> dict[str, Tensor]:
         """Return plain tensors from which `restored` rebuilds the statistics."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policies.auxiliary import AuxiliaryLabels
 from policies.columns import (
     Batch,
     RequestTensors,
@@ -45,7 +46,7 @@ class Examples:
     position: Tensor
     """int32 [N]."""
     labels: Tensor
-    """float32 [N, T], in the order of TARGETS."""
+    """float32 [N, T], in the order of TARGETS, or of all `policies.auxiliary.LABELS`."""
     scenario: Tensor
     """int64 [N]."""
     tick: Tensor
@@ -138,11 +139,16 @@ class _Requests:
         return RequestTensors(user, refer, moment, torch.cat(self.days), sequences)
 
 
-def replay(log: Log, store: FeatureStore) -> Examples:
+def replay(log: Log, store: FeatureStore, auxiliary: bool = False) -> Examples:
     """Feed the log to the store tick by tick and return the columns of all that was shown.
 
     Features of a row are as of the start of the tick in which its session began; labels are as of
     `log.as_of_s`. Afterwards the store knows everything the log knows, ready to serve.
+
+    Args:
+        log: what is replayed.
+        store: as new.
+        auxiliary: whether the labels include those of `policies.auxiliary`.
 
     Raises:
         ValueError: the log has no impressions.
@@ -151,7 +157,7 @@ def replay(log: Log, store: FeatureStore) -> Examples:
     rest: dict[str, list[Tensor]] = {
         name: [] for name in ("pair", "request", "position", "labels", "scenario", "tick")
     }
-    n_requests = 0
+    n_requests, extra = 0, AuxiliaryLabels(log) if auxiliary else None
     if store.histories is not None:
         follows = log.follows()
         store.tell(follows.take(follows.known_s <= 0.0))  # later ones come as impressions
@@ -167,11 +173,12 @@ def replay(log: Log, store: FeatureStore) -> Examples:
         columns.add(RequestTensors.of(store, requests))
         streamer.add(tensors(_streamers(store, requests, cells, of)))
         category = plus_one(requests.catalogue.streamer_category, shown.streamer_id)
+        labels = np.stack([shown.target(name) for name in TARGETS], axis=1)
         own: dict[str, NDArray[np.generic]] = {
             "pair": store.pair(requests, cells, category, Listings(requests.supply)),
             "request": of.astype(np.int64) + n_requests,
             "position": shown.position.astype(np.int32),
-            "labels": np.stack([shown.target(name) for name in TARGETS], axis=1),
+            "labels": labels if extra is None else np.hstack([labels, extra.of(shown)]),
             "scenario": shown.scenario.astype(np.int64),
             "tick": np.full(len(cells), number, np.int64),
         }

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from policies.target_graph import TargetGraph, TargetGraphError
 
+_CERTAIN = -1e-7
+"""Log-probabilities above count as this, so that their log-odds stay finite."""
+
 
 class Factorisation(Protocol):
     """What the logits z [N, T] of a network stand for."""
@@ -224,6 +227,12 @@ def _placed(
     place = [targets.index(name) for name in graph.targets]
     moved = {place[k]: tuple(sorted(place[j] for j in of)) for k, of in enumerate(rows)}
     return tuple(moved[k] for k in range(len(targets)))
+
+
+def log_odds_of(log_p: Tensor) -> Tensor:
+    """Return log p - log(1 - p) for log p [...], finite also where log p reaches 0."""
+    log_p = log_p.clamp(max=_CERTAIN)
+    return log_p - torch.log(-torch.expm1(log_p))
 
 
 def _cross_entropy(log_odds: Tensor, labels: Tensor) -> Tensor:

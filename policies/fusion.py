@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.target_graph import TargetGraph
+from policies.target_weights import check_weights
 from sim.config import Objective, require_section
 
 
@@ -42,8 +43,31 @@ class AdditiveFusion:
     ) -> NDArray[np.float32]:
         """Return sum_k w_k p_k, float32 [N]."""
         weight = self.objective.weights()
-        fused = probabilities @ np.array([weight[name] for name in targets], np.float32)
+        fused = probabilities @ np.array([weight.get(name, 0.0) for name in targets], np.float32)
         return np.asarray(fused, np.float32)
+
+
+@dataclass(frozen=True)
+class WeightedFusion:
+    """Sum over targets of w_k p_k with weights of its own, for auxiliary labels too.
+
+    With a weight for `amount` it is an expected value in which money counts beside events; see
+    `policies.auxiliary`.
+    """
+
+    weights: Mapping[str, float]
+    """{label: w_k}; labels without a weight do not count."""
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        check_weights("weights", self.weights)
+
+    def fuse(
+        self, probabilities: NDArray[np.float32], targets: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Return sum_k w_k p_k, float32 [N]."""
+        weight = np.array([self.weights.get(name, 0.0) for name in targets], np.float32)
+        return np.asarray(probabilities @ weight, np.float32)
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,7 @@ class MultiplicativeFusion:
         score = np.ones(len(probabilities), np.float32)
         for layer in graph.layers():
             names = [graph.targets[i] for i in layer if graph.targets[i] in column]
-            w = np.array([weight[name] for name in names], np.float32)
+            w = np.array([weight.get(name, 0.0) for name in names], np.float32)
             if w.any():
                 score *= probabilities[:, [column[name] for name in names]] @ w
         return score

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -11,17 +15,22 @@ from torch import nn
 
 from policies.architecture import Architecture
 from policies.columns import Statistics
+from policies.contract import FitContext
 from policies.examples import Examples
 from policies.factorisation import chains
 from policies.fusion import Fusion
+from policies.fusion_search import FusionSearch, SearchedFusion, Slates
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy, Phase
-from policies.training.likelihood import Likelihood
+from policies.serving import BLOCK_PAIRS, TwoSided
+from policies.target_weights import check_weights
+from policies.training.balance import Balance, Fixed
+from policies.training.likelihood import Likelihood, logits
 from policies.training.trainer import Trainer
-from sim.config import ConfigError, require_section
+from sim.config import Objective, require_section
 from sim.schema import TARGETS, Requests
 
-MAX_WEIGHT = 1000.0
+_SEARCH = "fusion.json"
 
 
 class MultiTaskPolicy(NeuralPolicy):
@@ -29,20 +38,26 @@ class MultiTaskPolicy(NeuralPolicy):
 
     Args:
         model: the network's config.
-        target_weights: {target: weight in the loss}; its names are the targets.
-        fusion: probabilities -> score.
+        target_weights: {target: weight in the loss}, or a section that builds a
+            `policies.training.balance.Balance`, which learns weights; its names are the targets.
+        fusion: probabilities -> score; the weights of a `SearchedFusion` are found after training.
         features: numbers of the feature store.
         encoder: how columns become vectors.
         trainer: the training loop.
 
     Raises:
         ConfigError: the weights do not belong to the targets.
+
+    Attributes:
+        search_: what the search of fusion weights found, after `fit`, if there was one.
     """
+
+    search_: FusionSearch
 
     def __init__(
         self,
         model: Architecture,
-        target_weights: Mapping[str, float],
+        target_weights: Mapping[str, float] | Balance,
         fusion: Fusion,
         features: FeatureConfig,
         encoder: EncoderConfig,
@@ -55,14 +70,28 @@ class MultiTaskPolicy(NeuralPolicy):
         self.fusion = fusion
         require_section(self, "model", Architecture)
         require_section(self, "fusion", Fusion)
-        check_weights(target_weights)
-        self._targets = model.order(tuple(target_weights))
+        if isinstance(target_weights, Balance):
+            self._balance = target_weights
+        else:
+            check_weights("target_weights", target_weights)
+            self._balance = Fixed(target_weights)
+        self._targets = model.order(tuple(self._balance.weights))
         self._factorisation = model.factorisation(self._targets)
 
     @property
     def targets(self) -> tuple[str, ...]:
         """Targets of the network's logits, in their order."""
         return self._targets
+
+    @property
+    def reads_auxiliary(self) -> bool:
+        """Whether a target is none of TARGETS."""
+        return not set(self._targets) <= set(TARGETS)
+
+    @property
+    def ranking(self) -> Fusion:
+        """The fusion that ranks: as configured, or as found by its search."""
+        return self.search_.fusion if hasattr(self, "search_") else self.fusion
 
     @property
     def kind(self) -> str:
@@ -80,14 +109,55 @@ class MultiTaskPolicy(NeuralPolicy):
 
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Maximise the weighted likelihood of all targets."""
-        weight = torch.tensor([float(self.target_weights[name]) for name in self.targets])
-        task = Likelihood(
+        weight = torch.tensor([float(self._balance.weights[name]) for name in self.targets])
+        likelihood = Likelihood(
             network, examples, self.targets, self._factorisation, weight, self.encoder.id_dropout
         )
-        return (Phase("train", task, self.trainer, self.model.batches(examples)),)
+        module, task = self._balance.task(likelihood)
+        return (Phase("train", task, self.trainer, module, self.model.batches(examples)),)
+
+    def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
+        """Set what the model computes afterwards, then search the fusion's weights."""
+        self.model.settle(network, examples, self.targets)
+        if isinstance(self.fusion, SearchedFusion):
+            slates = self._held_out(network, examples, self.fusion)
+            self.search_ = self.fusion.search(slates, self.targets, context.seed)
+
+    def save(self, folder: Path) -> None:
+        """Write network, store and found fusion weights; see `NeuralPolicy.save`."""
+        super().save(folder)
+        if isinstance(self.fusion, SearchedFusion):
+            found = asdict(self.search_) | {"fusion": self.search_.fusion.objective.weights()}
+            (folder / _SEARCH).write_text(json.dumps(found), encoding="utf-8")
+
+    def load(self, folder: Path) -> Self:
+        """Restore what `save` wrote; see `NeuralPolicy.load`."""
+        super().load(folder)
+        if isinstance(self.fusion, SearchedFusion):
+            found = json.loads((folder / _SEARCH).read_text(encoding="utf-8"))
+            fusion = replace(self.fusion.fusion, objective=Objective(**found["fusion"]))
+            self.search_ = FusionSearch(**found | {"fusion": fusion})
+        return self
+
+    def _held_out(self, network: nn.Module, examples: Examples, fusion: SearchedFusion) -> Slates:
+        """Return the last requests of the examples with their predictions at the top."""
+        begin = len(examples) - int(len(examples) * fusion.share)
+        own = examples.request >= examples.request[min(begin, len(examples) - 1)]
+        rows = torch.nonzero(own).flatten()
+        scored = []
+        with torch.inference_mode():
+            for part in torch.split(rows, BLOCK_PAIRS):
+                batch = replace(examples.batch(part), position=torch.zeros_like(part).int())
+                scored.append(self._shares(logits(cast("TwoSided", network), batch).numpy()))
+        weight = torch.tensor(list(fusion.worth.weights().values()))
+        worth = examples.labels[rows, : len(TARGETS)] @ weight
+        return Slates.of(examples.request[rows].numpy(), np.concatenate(scored), worth.numpy())
 
     def predict(self, requests: Requests) -> dict[str, NDArray[np.float32]]:
-        """Return {target: probability float32 [B, C] at the top of the slate}, 0 where masked."""
+        """Return {target: probability float32 [B, C] at the top of the slate}, 0 where masked.
+
+        Auxiliary labels are fused, and not among what is returned.
+        """
         return self._probabilities(requests, None)
 
     def predict_at(
@@ -103,33 +173,20 @@ class MultiTaskPolicy(NeuralPolicy):
         out = np.zeros((len(self.targets), n_requests * width), np.float32)
         for cells, z in self._fitted().blocks(requests, position):
             out[:, cells] = self._shares(z).T
-        return {name: out[k].reshape(n_requests, width) for k, name in enumerate(self.targets)}
+        return {
+            name: out[k].reshape(n_requests, width)
+            for k, name in enumerate(self.targets)
+            if name in TARGETS
+        }
 
     def score(self, requests: Requests) -> NDArray[np.float32]:
         """Return fused scores float32 [B, C], 0 where masked; see `NeuralPolicy.score`."""
         out = np.zeros(requests.mask.size, np.float32)
         for cells, z in self._fitted().blocks(requests):
-            out[cells] = self.fusion.fuse(self._shares(z), self.targets)
+            out[cells] = self.ranking.fuse(self._shares(z), self.targets)
         return out.reshape(requests.mask.shape)
 
     def _shares(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return unconditional probabilities [N, T] for logits [N, T]."""
         p: NDArray[np.float32] = self._factorisation.log_odds(torch.from_numpy(z)).sigmoid().numpy()
         return p
-
-
-def check_weights(weights: Mapping[str, float]) -> None:
-    """Raise `ConfigError` unless weights are non-negative numbers by target, one positive."""
-    if not isinstance(weights, Mapping) or not weights or set(weights) - set(TARGETS):
-        raise ConfigError(
-            f"target_weights = {weights!r}; allowed: {{target: weight}} for some of "
-            f"{', '.join(TARGETS)}"
-        )
-    for name, value in weights.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0.0 <= value <= MAX_WEIGHT:
-            raise ConfigError(
-                f"target_weights.{name} = {value!r}; allowed: a number in [0, {MAX_WEIGHT:g}]"
-            )
-    if not any(weights.values()):
-        raise ConfigError(f"target_weights = {dict(weights)}; allowed: at least one above 0")

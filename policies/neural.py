@@ -66,6 +66,8 @@ class Phase:
     """What is learnt."""
     trainer: Trainer
     """By which loop."""
+    module: nn.Module | None = None
+    """What is trained, the network inside, where that is more than the network."""
     batches: Batches | None = None
     """How an epoch is cut into steps; None shuffles all rows."""
 
@@ -127,6 +129,11 @@ class NeuralPolicy(ABC):
         """What `save` notes and `load` expects: the name of the class."""
         return type(self).__qualname__
 
+    @property
+    def reads_auxiliary(self) -> bool:
+        """Whether it learns from labels beyond TARGETS; see `policies.auxiliary`."""
+        return False
+
     @abstractmethod
     def build(self, statistics: Statistics) -> nn.Module:
         """Return an untrained network (a `TwoSided`) for these vocabularies and moments."""
@@ -134,6 +141,10 @@ class NeuralPolicy(ABC):
     @abstractmethod
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Return what the network learns, one phase after the other, the last one to be served."""
+
+    def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
+        """Do what is left once the weights are learnt; here nothing."""
+        return None
 
     @abstractmethod
     def score(self, requests: Requests) -> NDArray[np.float32]:
@@ -155,15 +166,18 @@ class NeuralPolicy(ABC):
         """
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
         store = FeatureStore(self.features, n_categories)
-        examples = replay(log, store)
+        examples = replay(log, store, self.reads_auxiliary)
         self._statistics = examples.statistics(self.encoder.min_count)
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
         self.records_ = tuple(
-            phase.trainer.run(network, phase.task, context, phase.name, phase.batches)
+            phase.trainer.run(
+                phase.module or network, phase.task, context, phase.name, phase.batches
+            )
             for phase in self.phases(network, examples)
         )
+        self.settle(network, examples, context)
         self._serve(network, store)
         return self
 
@@ -176,7 +190,8 @@ class NeuralPolicy(ABC):
     def gradients(self, log: Log, context: FitContext) -> Iterator[GradientNorms]:
         """Yield the gradients of an untrained network; see `policies.contract.Differentiable`."""
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
-        examples = replay(log, FeatureStore(self.features, n_categories))
+        store = FeatureStore(self.features, n_categories)
+        examples = replay(log, store, self.reads_auxiliary)
         statistics = examples.statistics(self.encoder.min_count)
         for scenario in (None, *np.unique(examples.scenario.numpy()).tolist()):
             network = self._seeded(statistics, context.seed)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from policies.auxiliary import LABELS
 from sim.config import ConfigError
-from sim.schema import TARGETS
 
 
 class TargetGraphError(ConfigError):
@@ -31,7 +31,7 @@ class TargetGraph:
         """Validate and sort a mapping {child: parents}.
 
         Targets that appear only as parents are roots. Ties are broken by the order of
-        `sim.schema.TARGETS`, so that the result does not depend on the order of the mapping.
+        `policies.auxiliary.LABELS`, so that the result does not depend on the order of the mapping.
 
         Raises:
             TargetGraphError: the mapping is empty, a name is unknown or repeated, or there is a
@@ -47,13 +47,13 @@ class TargetGraph:
         named = {child: list(of) for child, of in parents.items()}
         for child, of in named.items():
             for name in (child, *of):
-                if name not in TARGETS:
+                if name not in LABELS:
                     raise TargetGraphError(
-                        f"graph: target {name!r} is unknown; allowed: {', '.join(TARGETS)}"
+                        f"graph: target {name!r} is unknown; allowed: {', '.join(LABELS)}"
                     )
             if len(set(of)) != len(of):
                 raise TargetGraphError(f"graph.{child} = {of}; allowed: each parent at most once")
-        everyone = sorted({*named, *(p for of in named.values() for p in of)}, key=TARGETS.index)
+        everyone = sorted({*named, *(p for of in named.values() for p in of)}, key=LABELS.index)
         sorter = TopologicalSorter({name: named.get(name, []) for name in everyone})
         try:
             sorter.prepare()
@@ -64,7 +64,7 @@ class TargetGraph:
             ) from error
         order: list[str] = []
         while sorter.is_active():
-            ready = sorted(sorter.get_ready(), key=TARGETS.index)
+            ready = sorted(sorter.get_ready(), key=LABELS.index)
             order.extend(ready)
             sorter.done(*ready)
         position = {name: i for i, name in enumerate(order)}

@@ -8,11 +8,11 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
+from policies.auxiliary import LABELS
 from policies.columns import Batch
 from policies.examples import Examples
 from policies.factorisation import Factorisation
 from policies.serving import TwoSided
-from sim.schema import TARGETS
 
 
 def logits(network: TwoSided, batch: Batch) -> Tensor:
@@ -29,7 +29,8 @@ class Likelihood:
     L = sum_k w_k mean over the rows of k's sample space of -log P(y_k), on logits; the watch target
     is a share in [0, 1]. Which rows are a target's space, and what its logit stands for, says the
     factorisation. One convention for all models: a mean over the rows of the space in the batch,
-    times the weight, so that a rare space weighs as much as a common one.
+    times the weight, so that a rare space weighs as much as a common one. A space without rows in
+    the batch adds 0.
     """
 
     network: nn.Module
@@ -59,6 +60,12 @@ class Likelihood:
         self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
     ) -> Tensor:
         """Return what `rows` add to the loss over `whole`; see `trainer.Divisible`."""
+        return self.means(rows, whole, generator, training) @ self.weight
+
+    def means(
+        self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
+    ) -> Tensor:
+        """Return what `rows` add to each target's mean term over `whole`, [T], unweighted."""
         batch = self.examples.batch(rows)
         if training:
             batch = batch.without_ids(self.id_dropout, generator)
@@ -66,14 +73,21 @@ class Likelihood:
         z = logits(cast("TwoSided", self.network), batch)
         terms, space = self.factorisation.terms(z, labels)
         if space is None:
-            return terms.sum(0) / len(whole) @ self.weight
+            return terms.sum(0) / len(whole)
         of_whole: Tensor | None = space
         if len(rows) < len(whole):
             labels = self._own(self.examples.labels.index_select(0, whole))
             of_whole = self.factorisation.space(labels)
         assert of_whole is not None, "a part has sample spaces, so the whole has"
-        return (terms * space).sum(0) / of_whole.sum(0).clamp(min=1.0) @ self.weight
+        return (terms * space).sum(0) / of_whole.sum(0).clamp(min=1.0)
+
+    def present(self, rows: Tensor) -> Tensor:
+        """Return 1 for targets with rows of their space among `rows`, else 0, float32 [T]."""
+        space = self.factorisation.space(self._own(self.examples.labels.index_select(0, rows)))
+        if space is None:
+            return torch.ones_like(self.weight)
+        return (space.sum(0) > 0.0).to(self.weight.dtype)
 
     def _own(self, labels: Tensor) -> Tensor:
-        """Return the columns of the network's targets, [n, T], from those of TARGETS."""
-        return labels[:, [TARGETS.index(name) for name in self.targets]]
+        """Return the columns of the network's targets, [n, T], from those of LABELS."""
+        return labels[:, [LABELS.index(name) for name in self.targets]]

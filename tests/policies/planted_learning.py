@@ -19,6 +19,7 @@ from policies.histories import HistoryConfig
 from policies.listings import Listings
 from policies.memory import SequenceFeatures, plus_one
 from sim.config import Objective, build
+from sim.events import Revisits
 from sim.schema import (
     PAD,
     SCENARIOS,
@@ -48,6 +49,9 @@ FEATURES = SequenceFeatures(
     shrinkage=2.0,
     histories=HistoryConfig(length=5, neighbours=4, join_every_h=2.0),
 )
+
+_VISIT = ("request_id", "user_id", "streamer_id", "product_id", "scenario")
+"""What a visit shares with its impression."""
 
 OBJECTIVE = Objective(
     engage=1.0, watch=1.0, like=1.0, comment=1.0, follow=1.0, bag_click=1.0, cart=1.0, purchase=1.0
@@ -149,6 +153,21 @@ class LearningLog:
     def known_after_last_tick(self) -> tuple[Impressions, Purchases]:
         """Return what became known after the last tick began."""
         return self._news(np.arange(0.0, self.as_of_s, TICK_S)[-1], self.as_of_s)
+
+    def purchases(self) -> Purchases:
+        """Return what was known of purchases at `as_of_s`."""
+        return self.bought.take(self.bought.known_s <= self.as_of_s)
+
+    def revisits(self) -> Revisits:
+        """Return one visit a minute after every other stay with a bag click, as far as known."""
+        rows = self.rows.take(self.rows.bag_click & (self.rows.request_id % 2 == 0))
+        page = np.zeros(len(rows), np.int8)
+        visits = Revisits(
+            known_s=rows.known_s + 60.0,
+            page=page,
+            **{name: getattr(rows, name) for name in _VISIT},
+        )
+        return visits.take(visits.known_s <= self.as_of_s)
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue."""
