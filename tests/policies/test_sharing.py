@@ -24,6 +24,7 @@ from policies.models.separate import SeparateNetwork
 from policies.models.shared_bottom import SharedBottomNetwork
 from policies.multitask import MultiTaskPolicy
 from policies.target_graph import TargetGraphError
+from policies.training.health import Health
 from policies.training.likelihood import logits
 from policies.training.trainer import generator
 from sim.config import ConfigError
@@ -148,6 +149,39 @@ def test_a_gate_of_mmoe_belongs_to_one_target_and_experts_to_all() -> None:
         assert experts.view(n_experts, -1).any(1).all()
         own = gates.view(n_targets, -1).any(1)
         assert own.tolist() == [j == k for j in range(n_targets)]
+
+
+def test_a_collapse_of_experts_shows_in_the_training_metrics() -> None:
+    policy = preset("mmoe")
+    network = new_network(policy)
+    assert isinstance(network, MMoENetwork)
+    health = Health(network)
+
+    def readings() -> dict[str, float]:
+        health.watch(True)
+        torch.autograd.backward(task_of(policy, network).loss(torch.arange(99), generator(0), True))
+        return health.readings()
+
+    sound = readings()
+    assert sound["gates.gate_entropy.purchase"] > 0.5
+    assert sound["gates.dead_experts"] == 0.0
+    with torch.no_grad():  # every gate wants expert 2
+        gates = network.first.request.bias[network.experts.n_first :]
+        gates.view(len(policy.targets), policy.model.n_experts)[:, 2] += 100.0
+    collapsed = readings()
+    assert collapsed["gates.gate_entropy.purchase"] < 1e-6
+    assert collapsed["gates.largest_gate.engage"] == pytest.approx(1.0)
+    assert collapsed["gates.dead_experts"] == pytest.approx(0.8)
+    assert {"levels.0.own_weight.engage", "levels.1.dead_experts"} <= set(ple_readings())
+
+
+def ple_readings() -> dict[str, float]:
+    policy = preset("ple")
+    network = new_network(policy)
+    health = Health(network)
+    health.watch(True)
+    torch.autograd.backward(task_of(policy, network).loss(torch.arange(99), generator(0), True))
+    return health.readings()
 
 
 def test_own_experts_of_ple_are_the_targets_own() -> None:
