@@ -132,6 +132,10 @@ class NeuralPolicy(ABC):
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Return what the network learns, one phase after the other, the last one to be served."""
 
+    def finished(self, phase: Phase, record: TrainingRecord, context: FitContext) -> None:
+        """Note how a phase of training went, before the next begins."""
+        self.records_ = (*self.records_, record)
+
     @abstractmethod
     def score(self, requests: Requests) -> NDArray[np.float32]:
         """Return scores float32 [B, C], 0 where masked.
@@ -157,10 +161,10 @@ class NeuralPolicy(ABC):
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
-        self.records_ = tuple(
-            phase.trainer.run(network, phase.task, context, phase.name)
-            for phase in self.phases(network, examples)
-        )
+        self.records_ = ()
+        for phase in self.phases(network, examples):
+            record = phase.trainer.run(network, phase.task, context, phase.name)
+            self.finished(phase, record, context)
         self._serve(network, store)
         return self
 
