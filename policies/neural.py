@@ -146,6 +146,10 @@ class NeuralPolicy(ABC):
         """Do what is left once the weights are learnt; here nothing."""
         return None
 
+    def finished(self, phase: Phase, record: TrainingRecord, context: FitContext) -> None:
+        """Note how a phase of training went, before the next begins."""
+        self.records_ = (*self.records_, record)
+
     @abstractmethod
     def score(self, requests: Requests) -> NDArray[np.float32]:
         """Return scores float32 [B, C], 0 where masked.
@@ -171,12 +175,12 @@ class NeuralPolicy(ABC):
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
-        self.records_ = tuple(
-            phase.trainer.run(
+        self.records_ = ()
+        for phase in self.phases(network, examples):
+            record = phase.trainer.run(
                 phase.module or network, phase.task, context, phase.name, phase.batches
             )
-            for phase in self.phases(network, examples)
-        )
+            self.finished(phase, record, context)
         self.settle(network, examples, context)
         self._serve(network, store)
         return self

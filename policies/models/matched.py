@@ -81,6 +81,11 @@ class MatchedNetwork(nn.Module):
         nn.init.ones_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)
 
+    @property
+    def n_match(self) -> int:
+        """Length of the vectors of the match, the first numbers of both sides."""
+        return self.match.width
+
     def request_side(self, request: RequestTensors) -> Tensor:
         """Return [request vector of the match; request's part of the rank tower], [B, .]."""
         parts = self.rank.request.parts(request)
@@ -97,7 +102,7 @@ class MatchedNetwork(nn.Module):
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return logits [N, T] in the order of the target graph."""
-        n = self.match.width
+        n = self.n_match
         s = (request[:, :n] * streamer[:, :n]).sum(1, keepdim=True)
         z = self.rank.join(request[:, n:], streamer[:, n:], pair, position)
         out: Tensor = z + self.fc(s)
