@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from evaluation.bench_clock import timed
-from evaluation.cost import busiest_requests
 from evaluation.bench_race_page import Pairs
+from evaluation.cost import busiest_requests
 from evaluation.overrides import composed
 from evaluation.trial import limit_threads
 from policies import registry
