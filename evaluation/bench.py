@@ -6,11 +6,8 @@ and processor seconds to one thread. Marks that were set for the project stand b
 
 from __future__ import annotations
 
-import concurrent.futures
 import importlib
 import json
-import multiprocessing
-import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +25,8 @@ from evaluation.bench_figure import (
 )
 from evaluation.bench_page import Measurement, show, write
 from evaluation.bench_plan import SCALES, BenchPlan
+from evaluation.bench_process import in_fresh_process
+from evaluation.bench_race import RACES, run_race
 from evaluation.bench_scale import LONG_LOGS, run_scale
 from evaluation.folders import require_writable
 from sim.config import ConfigError
@@ -56,7 +55,8 @@ class BenchSettings:
     out: Path = Path("reports/perf")
     """Where the page and the figures go."""
     scale: str = "full"
-    """Key of SCALES, or of LONG_LOGS for a long log."""
+    """Key of SCALES, of RACES for training beside other libraries, or of LONG_LOGS for a long
+    log."""
     study: Path = Path("reports/latest")
     """Folder of the finished `make run` whose time is taken over."""
 
@@ -70,8 +70,9 @@ class BenchSettings:
         names = {"out": "DIR", "scale": "NAME", "study": "DIR"}
         given = named_values("bench", arguments, names)
         scale = given.get("scale", cls.scale)
-        if scale not in SCALES and scale not in LONG_LOGS:
-            raise ConfigError(f"scale = {scale!r}; allowed: {', '.join([*SCALES, *LONG_LOGS])}")
+        allowed = [*SCALES, *RACES, *LONG_LOGS]
+        if scale not in allowed:
+            raise ConfigError(f"scale = {scale!r}; allowed: {', '.join(allowed)}")
         usual = LONG_OUT if scale in LONG_LOGS else cls.out
         out = Path(given.get("out", usual)).expanduser()
         require_writable(out, "out")
@@ -88,6 +89,8 @@ def bench(arguments: list[str]) -> Path:
     settings = BenchSettings.parse(arguments)
     if settings.scale in LONG_LOGS:
         return run_scale(LONG_LOGS[settings.scale], settings.out)
+    if settings.scale in RACES:
+        return run_race(RACES[settings.scale], settings.out)
     show(run_bench(settings), Console())
     return settings.out
 
@@ -106,7 +109,7 @@ def run_bench(settings: BenchSettings) -> Measurement:
         plan = BenchPlan(scale, Path(folder))
         for number, stage in enumerate(STAGES):
             with console.status(f"{stage} ({number + 1} of {len(STAGES)})"):
-                figures.extend(in_fresh_process(plan, stage))
+                figures.extend(in_fresh_process(run_stage, plan, stage))
     peaks = {f.name.removeprefix("memory/"): f.value for f in figures if f.kind == "memory"}
     known = {name: peak for name, peak in peaks.items() if peak is not None}
     figures.append(run_memory(known, RUN_WORKERS, scale.marks_apply))
@@ -116,21 +119,6 @@ def run_bench(settings: BenchSettings) -> Measurement:
     measured = Measurement(scale.name, machine_record(command), load_before, load(), tuple(figures))
     write(measured, settings.out)
     return measured
-
-
-def in_fresh_process(plan: BenchPlan, stage: str) -> tuple[Figure, ...]:
-    """Run a stage in a process of its own, which ends with this call, whatever happens."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_on_interrupt
-    )
-    try:
-        return pool.submit(run_stage, plan, stage).result()
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def run_stage(plan: BenchPlan, stage: str) -> tuple[Figure, ...]:
@@ -178,8 +166,3 @@ def _whole_run_s(study: Path) -> tuple[float | None, str]:
     if whole_s < simulate_s + busy_s / RUN_WORKERS or simulate_s * 1e6 < n:
         return None, f"not measured, {study} was not made in one go by {RUN_WORKERS} workers"
     return whole_s, f"the last run in {study}, {what}"
-
-
-def _end_on_interrupt() -> None:
-    # Ctrl-C reaches the whole process group; the stage should just end, the command says so
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -52,8 +52,8 @@ def write(measured: Measurement, folder: Path) -> None:
         OSError: the folder is read-only or full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / FIGURES, json_text(measured))
-    _replace(folder / PAGE, markdown(measured))
+    replace_text(folder / FIGURES, json_text(measured))
+    replace_text(folder / PAGE, markdown(measured))
 
 
 def json_text(measured: Measurement) -> str:
@@ -163,7 +163,12 @@ def _round(value: float) -> float | None:
     return round(value, 2) if value == value else None
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in one step, so that no half-written one is left.
+
+    Raises:
+        OSError: the folder is read-only or full.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:

@@ -20,8 +20,15 @@ from torch import Tensor, nn
 
 from evaluation.bench_mixture import LEARNING_RATE, Columns, Sizes
 
-Epoch = Callable[[int], object]
-"""Trains once over the first n rows."""
+
+@dataclass(frozen=True)
+class Contest:
+    """A built model, of which nothing is trained yet."""
+
+    epoch: Callable[[int], object]
+    """Trains once over the first n rows."""
+    prepare: Callable[[int], object]
+    """Writes what the library wants to read on disk for n rows; not timed."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,11 @@ class Peer:
     package: str
     """Distribution, as pip knows it."""
     module: str
-    build: Callable[[Sizes, Columns, int], Epoch]
-    """(sizes, columns, rows of a batch) -> its epoch; the model is built, nothing is trained."""
+    build: Callable[[Sizes, Columns, int], Contest]
+    """(sizes, columns, rows of a batch) -> the model and its loop."""
 
 
-def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
+def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     """Return an epoch of torch-rechub's MMOE under its MTLTrainer, Adam without weight decay."""
     from torch_rechub.basic.features import SparseFeature
     from torch_rechub.models.multi_task import MMOE
@@ -60,10 +67,10 @@ def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
         )
         trainer.train_one_epoch(loader)
 
-    return epoch
+    return Contest(epoch, _nothing)
 
 
-def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
+def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     """Return a `fit` of DeepCTR-Torch's MMOE, linear gates, Adam, without its L2."""
     import requests
 
@@ -93,10 +100,10 @@ def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
         x = {name: part.ids[:, i] for i, name in enumerate(names)}
         model.fit(x, part.labels, batch_size=batch_rows, epochs=1, verbose=0)
 
-    return epoch
+    return Contest(epoch, _nothing)
 
 
-def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
+def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     """Return a `train_epoch` of an MMoE on FuxiCTR's multi-task base, from its npz loader.
 
     The package has the base, the blocks and the loader; its MMoE is part of the repository only,
@@ -173,15 +180,18 @@ def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Epoch:
         model.train_epoch(loader)
         assert scratch  # lives as long as the epoch does
 
-    def prepared(n_rows: int) -> None:
+    def prepare(n_rows: int) -> None:
         file = Path(folder) / f"{n_rows}.npz"
         part = columns.take(n_rows)
         arrays = dict(zip(names, part.ids.T, strict=True))
         arrays |= dict(zip(labels, part.labels.T, strict=True))
         np.savez(file, **arrays)
 
-    epoch.prepare = prepared  # type: ignore[attr-defined]
-    return epoch
+    return Contest(epoch, prepare)
+
+
+def _nothing(n_rows: int) -> None:
+    """Write nothing: the library reads arrays."""
 
 
 def _names(sizes: Sizes) -> list[str]:
