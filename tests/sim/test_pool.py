@@ -138,16 +138,38 @@ def test_bad_numbers_are_refused(arguments, field):
         PoolExecutor(*arguments)
 
 
-def test_a_mailbox_grows_and_keeps_what_it_is_asked_to_keep():
-    """Arrays come back whole; those that are not kept lie where the next ones will."""
+def test_a_mailbox_grows_and_keeps_what_is_still_read():
+    """Arrays come back whole; a drawer is written again only after the last of them is gone."""
     box = Mailbox()
     small = {"n": 3, "x": np.arange(5), "none": np.zeros(0, np.float32)}
     kept = box.get(box.put(small), keep=True)
-    lent = box.get(box.put(small), keep=False)
-    assert not lent["x"].flags.writeable
+    lent = box.get(box.put(small), keep=False)["x"][1:]
+    assert not lent.flags.writeable
+    box.release(box.read())
     large = box.get(box.put([np.arange(200_000), np.ones(3)]), keep=False)
     np.testing.assert_array_equal(large[0], np.arange(200_000))
+    for _ in range(3):
+        box.put([np.full(5, 7)])
+    np.testing.assert_array_equal(lent, np.arange(1, 5))
     np.testing.assert_array_equal(kept["x"], np.arange(5))
     assert (kept["n"], len(kept["none"]), kept["none"].dtype) == (3, 0, np.float32)
-    box.put([np.full(5, 7)])
-    np.testing.assert_array_equal(kept["x"], np.arange(5))
+    assert not box.read()
+    del lent
+    assert len(box.read()) == 1
+    ones = large.pop()
+    del large
+    assert not box.read()
+    del ones
+    assert len(box.read()) == 1
+
+
+def test_a_mailbox_uses_its_drawers_again():
+    """Memory does not grow while as much is released as is put."""
+    box, sizes = Mailbox(), set()
+    for turn in range(40):
+        held = box.get(box.put(np.full(1000 + turn % 7, turn)), keep=False)
+        assert (held == turn).all()
+        del held
+        sizes.add(len(box._mapped(1)))
+        box.release(box.read())
+    assert len(sizes) == 1
