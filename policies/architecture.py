@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from policies.factorisation import Factorisation
     from policies.neural import EncoderConfig
     from policies.training.batches import Batches
+    from policies.training.likelihood import Emphasis
 
 
 class Architecture(ABC):
@@ -43,6 +44,10 @@ class Architecture(ABC):
 
     def batches(self, examples: Examples) -> Batches | None:
         """Return how an epoch is cut into steps; None shuffles all rows."""
+        return None
+
+    def emphasis(self, examples: Examples, targets: Sequence[str]) -> Emphasis | None:
+        """Return weights of targets by group of rows; None: all rows count alike."""
         return None
 
     def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:

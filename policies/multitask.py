@@ -111,7 +111,13 @@ class MultiTaskPolicy(NeuralPolicy):
         """Maximise the weighted likelihood of all targets."""
         weight = torch.tensor([float(self._balance.weights[name]) for name in self.targets])
         likelihood = Likelihood(
-            network, examples, self.targets, self._factorisation, weight, self.encoder.id_dropout
+            network,
+            examples,
+            self.targets,
+            self._factorisation,
+            weight,
+            self.encoder.id_dropout,
+            self.model.emphasis(examples, self.targets),
         )
         module, task = self._balance.task(likelihood)
         return (Phase("train", task, self.trainer, module, self.model.batches(examples)),)

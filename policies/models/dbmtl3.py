@@ -20,9 +20,12 @@ from policies.grouping import Grouping
 from policies.models.mmoe import MAX_EXPERTS
 from policies.neural import EncoderConfig
 from policies.target_graph import TargetGraph
+from policies.target_weights import check_weights
 from policies.training.batches import Alternating, Batches
+from policies.training.likelihood import Emphasis
 from sim.config import (
     MAX_WIDTH,
+    refusal,
     require,
     require_bool,
     require_int,
@@ -53,6 +56,8 @@ class DBMTL3(Architecture):
     """Widths of each tower's layers."""
     relation: int
     """Width of each target's relation layer."""
+    group_weights: Mapping[str, Mapping[str, float]]
+    """{group: {target: factor on its weight in the loss}}; what is not named counts 1."""
     alternating: bool
     """Whether each step's batch is drawn from one group, in turns, or from all."""
     temper: float
@@ -69,8 +74,20 @@ class DBMTL3(Architecture):
         require_int(self, "gate", 1, MAX_WIDTH)
         require_widths(self, "towers")
         require_int(self, "relation", 1, MAX_WIDTH)
+        self._check_group_weights()
         require_bool(self, "alternating")
         require(self, "temper", 0.0, 1.0)
+
+    def _check_group_weights(self) -> None:
+        allowed = f"{{group: {{target: factor}}}} for some of {', '.join(self.grouping.names)}"
+        given = self.group_weights
+        if not isinstance(given, Mapping) or not set(given) <= set(self.grouping.names):
+            raise refusal(self, "group_weights", allowed)
+        graph = TargetGraph.build(self.graph)
+        for group, factors in given.items():
+            if not isinstance(factors, Mapping) or not set(factors) <= set(graph.targets):
+                raise refusal(self, "group_weights", f"{allowed}, targets of the graph")
+            check_weights(f"DBMTL3.group_weights.{group}", factors)
 
     def order(self, targets: Sequence[str]) -> tuple[str, ...]:
         """Return the targets in the order of the graph; see `Architecture`."""
@@ -78,10 +95,19 @@ class DBMTL3(Architecture):
 
     def batches(self, examples: Examples) -> Batches | None:
         """Return batches of one group each, if they are to alternate."""
-        if not self.alternating:
+        return Alternating(self._groups(examples), self.temper) if self.alternating else None
+
+    def emphasis(self, examples: Examples, targets: Sequence[str]) -> Emphasis | None:
+        """Return the weights of each group's targets, if some differ."""
+        if not self.group_weights:
             return None
-        group = self.grouping.of(examples.requests).index_select(0, examples.request)
-        return Alternating(group, self.temper)
+        rows = [self.group_weights.get(name, {}) for name in self.grouping.names]
+        factor = torch.tensor([[float(row.get(name, 1.0)) for name in targets] for row in rows])
+        return Emphasis(self._groups(examples), factor)
+
+    def _groups(self, examples: Examples) -> Tensor:
+        """Return the group of each row, int64 [N]."""
+        return self.grouping.of(examples.requests).index_select(0, examples.request)
 
     def build(
         self, statistics: Statistics, encoder: EncoderConfig, targets: Sequence[str]

@@ -22,6 +22,24 @@ def logits(network: TwoSided, batch: Batch) -> Tensor:
     return network.join(request, streamer, batch.pair, batch.position)
 
 
+@dataclass(frozen=True)
+class Emphasis:
+    """Factors on the terms of a target by the group of a row."""
+
+    group: Tensor
+    """int64 [N], of each row."""
+    factor: Tensor
+    """float32 [G, T]."""
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the factors of the rows int64 [n], [n, T]."""
+        return self.factor[self.group.index_select(0, rows)]
+
+    def to(self, device: torch.device) -> Emphasis:
+        """Return the factors on `device`."""
+        return Emphasis(self.group.to(device), self.factor.to(device))
+
+
 @dataclass
 class Likelihood:
     """Weighted negative log-likelihood of several targets.
@@ -41,6 +59,8 @@ class Likelihood:
     weight: Tensor
     """float32 [T]."""
     id_dropout: float
+    emphasis: Emphasis | None = None
+    """Further weights by group of rows; None: all rows count alike."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -54,7 +74,12 @@ class Likelihood:
         """Return the task with its columns on `device`; the network is moved by the trainer."""
         if self.weight.device == device:
             return self
-        return replace(self, examples=self.examples.to(device), weight=self.weight.to(device))
+        return replace(
+            self,
+            examples=self.examples.to(device),
+            weight=self.weight.to(device),
+            emphasis=self.emphasis and self.emphasis.to(device),
+        )
 
     def part(
         self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
@@ -72,6 +97,8 @@ class Likelihood:
         labels = self._own(batch.labels)
         z = logits(cast("TwoSided", self.network), batch)
         terms, space = self.factorisation.terms(z, labels)
+        if self.emphasis is not None:
+            terms = terms * self.emphasis.of(rows)
         if space is None:
             return terms.sum(0) / len(whole)
         of_whole: Tensor | None = space

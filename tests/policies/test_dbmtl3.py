@@ -200,3 +200,27 @@ def test_rows_beyond_the_training_part_are_left_out() -> None:
     group = torch.tensor([0, 1] * 50)
     steps = Alternating(group, 1.0).epoch(40, 8, generator(0))
     assert int(torch.cat(steps).max()) < 40
+
+
+def test_targets_weigh_as_much_as_their_group_says() -> None:
+    """A factor on one target of one scenario scales its terms there, and nothing else."""
+    policy = preset("dbmtl3")
+    heavy = replace(policy.model, group_weights={"tab": {"watch": 3.0}})
+    net, k = network(), policy.targets.index("watch")
+    (plain,) = policy.phases(net, examples())
+    weighed = replace(plain.task, emphasis=heavy.emphasis(examples(), policy.targets))
+    for scenario in range(len(SCENARIOS)):
+        rows = rows_of(scenario)
+        with torch.no_grad():
+            before, after = (
+                task.means(rows, rows, generator(0), False) for task in (plain.task, weighed)
+            )
+        factor = torch.ones_like(before)
+        factor[k] = 3.0 if scenario == TAB else 1.0
+        torch.testing.assert_close(after, before * factor)
+
+
+@pytest.mark.parametrize("weights", [{"ab": {}}, {"tab": {"ctr": 1.0}}, {"tab": 3.0}, None])
+def test_bad_group_weights_are_refused(weights: Any) -> None:
+    with pytest.raises(ConfigError, match=r"DBMTL3\.group_weights = .*; allowed: {group: {target"):
+        replace(preset("dbmtl3").model, group_weights=weights)
