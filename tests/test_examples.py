@@ -66,3 +66,14 @@ def test_an_experiment_of_ones_own_is_judged_from_arrays(capsys) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.slow
+def test_curves_of_the_small_tab_are_written(tmp_path: Path) -> None:
+    found = example("tab_starvation").main(tmp_path, ("tiny",), 150, 2, (0, 1), 16, 128)
+    assert {len(curve) for runs in found["tiny"].values() for curve in runs} == {9}
+    areas = [curve[-1] for runs in found["tiny"].values() for curve in runs]
+    assert all(0.0 < area < 1.0 for area in areas)
+    told = (tmp_path / "starvation.md").read_text()
+    assert all(f"| {name} |" in told for name in ("alternating", "joint", "mixed", "single"))
+    assert (tmp_path / "starvation.svg").stat().st_size > 1000
