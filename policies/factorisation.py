@@ -167,10 +167,13 @@ def conditional(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> C
 def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> TargetGraph:
     """Return the graph over all `targets` in which those outside `needs` are roots.
 
+    {root: []} says that nothing needs anything.
+
     Raises:
-        TargetGraphError: a name is not among the targets, there is a cycle, or a target needs
+        TargetGraphError: it is no graph, a name is not among the targets, or a target needs
             `watch`, which is a share and not an event that happens or does not.
     """
+    TargetGraph.build(needs, "needs")
     named = {*needs, *(parent for of in needs.values() for parent in of)}
     if strangers := sorted(named.difference(targets)):
         raise TargetGraphError(

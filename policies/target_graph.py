@@ -27,11 +27,12 @@ class TargetGraph:
     """For every target, the positions of its parents in `targets`."""
 
     @classmethod
-    def build(cls, parents: Mapping[str, Sequence[str]]) -> TargetGraph:
+    def build(cls, parents: Mapping[str, Sequence[str]], field: str = "graph") -> TargetGraph:
         """Validate and sort a mapping {child: parents}.
 
         Targets that appear only as parents are roots. Ties are broken by the order of
         `policies.auxiliary.LABELS`, so that the result does not depend on the order of the mapping.
+        Errors call the mapping `field`.
 
         Raises:
             TargetGraphError: the mapping is empty, a name is unknown or repeated, or there is a
@@ -39,20 +40,20 @@ class TargetGraph:
         """
         if not isinstance(parents, Mapping) or not parents:
             raise TargetGraphError(
-                f"graph = {parents!r}; allowed: {{target: [parents]}} with at least one target"
+                f"{field} = {parents!r}; allowed: {{target: [parents]}} with at least one target"
             )
         for child, of in parents.items():
             if not isinstance(of, list | tuple):
-                raise TargetGraphError(f"graph.{child} = {of!r}; allowed: a list of targets")
+                raise TargetGraphError(f"{field}.{child} = {of!r}; allowed: a list of targets")
         named = {child: list(of) for child, of in parents.items()}
         for child, of in named.items():
             for name in (child, *of):
                 if name not in LABELS:
                     raise TargetGraphError(
-                        f"graph: target {name!r} is unknown; allowed: {', '.join(LABELS)}"
+                        f"{field}: target {name!r} is unknown; allowed: {', '.join(LABELS)}"
                     )
             if len(set(of)) != len(of):
-                raise TargetGraphError(f"graph.{child} = {of}; allowed: each parent at most once")
+                raise TargetGraphError(f"{field}.{child} = {of}; allowed: each parent at most once")
         everyone = sorted({*named, *(p for of in named.values() for p in of)}, key=LABELS.index)
         sorter = TopologicalSorter({name: named.get(name, []) for name in everyone})
         try:
@@ -60,7 +61,7 @@ class TargetGraph:
         except CycleError as error:
             cycle = " -> ".join(error.args[1])
             raise TargetGraphError(
-                f"graph has the cycle {cycle}; allowed: graphs without cycles"
+                f"{field} has the cycle {cycle}; allowed: graphs without cycles"
             ) from error
         order: list[str] = []
         while sorter.is_active():

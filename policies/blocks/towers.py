@@ -55,6 +55,9 @@ class TowerBank(Vital, nn.Module):
 class OwnTowers(Vital, nn.Module):
     """u_k = MLP_k(h_k) for T targets, each with an input of its own.
 
+    Inputs have rows before width, as mixtures of experts come: the gradient that goes back to a
+    mixture must be laid out like it, or its batched product falls apart into one call a row.
+
     Args:
         n_in: width of every h_k.
         widths: widths of every tower's layers, at least one.
@@ -65,16 +68,16 @@ class OwnTowers(Vital, nn.Module):
         """Draw the weights."""
         super().__init__()
         shapes = list(pairwise([n_in, *widths]))
-        self.weights = nn.ParameterList(uniform(n_towers, b, a, fan_in=a) for a, b in shapes)
-        self.biases = nn.ParameterList(torch.zeros(n_towers, b, 1) for _, b in shapes)
+        self.weights = nn.ParameterList(uniform(n_towers, a, b, fan_in=a) for a, b in shapes)
+        self.biases = nn.ParameterList(torch.zeros(n_towers, 1, b) for _, b in shapes)
         self.width = widths[-1]
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return [T, width, N] for h [T, n_in, N]."""
+        """Return [T, width, N] for h [T, N, n_in]."""
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = functional.relu(torch.baddbmm(bias, weight, h), inplace=True)
-            self.note(number, h, -1)
-        return h
+            h = functional.relu(torch.baddbmm(bias, h, weight), inplace=True)
+            self.note(number, h, 1)
+        return h.transpose(1, 2)
 
 
 class Heads(nn.Module):

@@ -85,5 +85,5 @@ class DBMTL2Network(PairNetwork):
         """Return logits [N, T]; see `PairNetwork`."""
         f, g = torch.split(first, [self.experts.n_first, self.gates.n_first], dim=1)
         h = self.gates(g, self.experts(f))
-        out: Tensor = self.heads(self.relation(self.towers(h.permute(1, 2, 0))))
+        out: Tensor = self.heads(self.relation(self.towers(h.transpose(0, 1))))
         return out

@@ -30,7 +30,7 @@ class ConditionalDBMTL(DBMTL):
     needs: Mapping[str, Sequence[str]]
     """{child: parents}: which events cannot happen without which others. Such a child's logit is
     that of P(child | its parents happened), learnt from those rows alone. Other targets are learnt
-    from all impressions, whatever they read; {} makes every target one of these."""
+    from all impressions, whatever they read; {root: []} makes every target one of these."""
     reads: str
     """What of its parents in `graph` a child reads, one of READS."""
 

@@ -33,7 +33,7 @@ class ESMM(Architecture):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        TargetGraph.build(self.needs)
+        TargetGraph.build(self.needs, "needs")
         require_bool(self, "refer")
         require_widths(self, "towers")
 

@@ -91,5 +91,5 @@ class PLENetwork(PairNetwork):
         q, q_0 = lowest(*lowest.first_level(first))
         for level, products in zip(later, self.products, strict=True):
             q, q_0 = level(*products(q, q_0))
-        out: Tensor = self.heads(self.towers(q.transpose(1, 2)))
+        out: Tensor = self.heads(self.towers(q))
         return out

@@ -311,7 +311,7 @@ def test_what_is_read_is_checked() -> None:
 def test_without_needs_the_conditional_dbmtl_is_dbmtl() -> None:
     """The same weights, the same logits, the same loss."""
     soft, strict = preset("dbmtl"), preset("dbmtl_conditional")
-    model = replace(strict.model, needs={})
+    model = replace(strict.model, needs={"engage": []})
     shared = {key: getattr(strict, key) for key in ("fusion", "features", "encoder", "trainer")}
     strict = MultiTaskPolicy(model, dict(strict.target_weights), **shared)
     a, b = new_network(soft), new_network(strict)
