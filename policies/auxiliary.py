@@ -28,8 +28,8 @@ LABELS = (*TARGETS, *AUXILIARY)
 """All labels, in the order of their columns."""
 
 AMOUNT_CAP_CNY = 1000.0
-"""Cap of the amount bought through one impression; free: about the 99.5 % quantile of the default
-world's prices, so that a few luxury goods do not outweigh everything else."""
+"""Cap of the amount bought through one impression; free: of 9,086 purchases in two small worlds
+with a sale the median was 73 CNY, the 99.5 % quantile 582 CNY and the dearest 1,240 CNY."""
 
 
 class AuxiliaryLabels:

@@ -8,8 +8,10 @@ undo it: a log whose ranker agreed with some weights favours them, exploration i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -153,6 +155,18 @@ class FusionSearch:
     judged_start: float
     """The same on the half that judges."""
     judged_found: float
+
+    def write(self, path: Path) -> None:
+        """Write weights and metrics as JSON."""
+        found = asdict(self) | {"fusion": self.fusion.objective.weights()}
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path, start: AdditiveFusion | MultiplicativeFusion) -> FusionSearch:
+        """Return what `write` wrote of a search that began at `start`."""
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["fusion"] = replace(start, objective=Objective(**found["fusion"]))
+        return cls(**found)
 
 
 @dataclass(frozen=True)

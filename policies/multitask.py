@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, cast
 
@@ -27,7 +26,7 @@ from policies.target_weights import check_weights
 from policies.training.balance import Balance, Fixed
 from policies.training.likelihood import Likelihood, logits
 from policies.training.trainer import Trainer
-from sim.config import Objective, require_section
+from sim.config import require_section
 from sim.schema import TARGETS, Requests
 
 _SEARCH = "fusion.json"
@@ -128,21 +127,20 @@ class MultiTaskPolicy(NeuralPolicy):
         if isinstance(self.fusion, SearchedFusion):
             slates = self._held_out(network, examples, self.fusion)
             self.search_ = self.fusion.search(slates, self.targets, context.seed)
+            if context.folder is not None:
+                self.search_.write(context.folder / _SEARCH)
 
     def save(self, folder: Path) -> None:
         """Write network, store and found fusion weights; see `NeuralPolicy.save`."""
         super().save(folder)
         if isinstance(self.fusion, SearchedFusion):
-            found = asdict(self.search_) | {"fusion": self.search_.fusion.objective.weights()}
-            (folder / _SEARCH).write_text(json.dumps(found), encoding="utf-8")
+            self.search_.write(folder / _SEARCH)
 
     def load(self, folder: Path) -> Self:
         """Restore what `save` wrote; see `NeuralPolicy.load`."""
         super().load(folder)
         if isinstance(self.fusion, SearchedFusion):
-            found = json.loads((folder / _SEARCH).read_text(encoding="utf-8"))
-            fusion = replace(self.fusion.fusion, objective=Objective(**found["fusion"]))
-            self.search_ = FusionSearch(**found | {"fusion": fusion})
+            self.search_ = FusionSearch.read(folder / _SEARCH, self.fusion.fusion)
         return self
 
     def _held_out(self, network: nn.Module, examples: Examples, fusion: SearchedFusion) -> Slates:

@@ -64,7 +64,7 @@ class Uncertainty(Balance):
     is the authors' approximation, logits divided by the variance and the change of the partition
     function dropped. At its minimum exp(-s_k) = 1 / (2 L_k): a loss that is scaled by 100 gets a
     hundredth of the weight. Held-out losses are those of the same formula. Source: Kendall, Gal &
-    Cipolla (CVPR 2018, section 3.2, equations 7 to 10).
+    Cipolla (CVPR 2018, section 3.2).
     """
 
     weights: Mapping[str, float]

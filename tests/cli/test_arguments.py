@@ -24,6 +24,7 @@ WRONG = {
     "tuple[float, ...]": ("x", 3, None, [], [1.0], ["x"] * 3, ["x"] * 24, [NAN] * 24, [1] * 25),
     "Sequence[int]": ("x", 3, None, [], [0], [-1], ["x"], [1.5], [True], [10**9], [[8]], {}),
     "Mapping[str, float]": (3, "x", None, {}, {"joy": 1.0}, {"like": -1.0}, {"like": NAN}, [1]),
+    "Mapping[str, float] | Balance": (3, "x", None, {}, {"joy": 1.0}, {"like": -1.0}, [1]),
     "Mapping[str, Sequence[str]]": (3, "x", None, {}, {"joy": []}, {"like": "engage"}, ["like"]),
 }
 """Values that no argument of that type takes."""

