@@ -50,10 +50,11 @@ class NextWatched:
 
     A row of the task is a watched room of the log. Its rivals are drawn from the rows of the same
     tick, hour and scenario, so they are rooms that were on air then, in proportion to their
-    exposure q there; log q, also of the watched one, corrects for it (Bengio and Senecal 2008;
-    YouTube, Yi 2019, section 3.2), and rivals that are the watched room itself are masked. The
-    history is as of the start of the tick, before any of this. Source: Taobao Live talk (2021),
-    DMR 2.0, stage 1; negatives and temperature are not published.
+    exposure q there, and rivals that are the watched room itself are masked. With log q, also of
+    the watched one, the softmax is over all rooms alike and <U_m, V> says what is watched, exposure
+    included (Bengio and Senecal 2008; YouTube, Yi 2019, section 3.2); without it, what is watched
+    once it is shown. The history is as of the start of the tick, before any of this. Source: Taobao
+    Live talk (2021), DMR 2.0, stage 1; negatives and temperature are not published.
 
     Args:
         network: makes the vectors.
@@ -61,6 +62,7 @@ class NextWatched:
         weight: w, float32 [M].
         n_negatives: rivals drawn per row.
         temperature: tau.
+        corrected: whether log q is subtracted.
         id_dropout: share of ids made unknown in training.
     """
 
@@ -71,6 +73,7 @@ class NextWatched:
         weight: Tensor,
         n_negatives: int,
         temperature: float,
+        corrected: bool,
         id_dropout: float,
     ) -> None:
         """Group the rows by hour and scenario."""
@@ -83,7 +86,8 @@ class NextWatched:
         self._shown = Groups(hour)
         room = hour * (int(self.streamer.max()) + 1) + self.streamer
         _, of, count = torch.unique(room, return_inverse=True, return_counts=True)
-        self.log_q = torch.log(count[of].double() / self._shown.count.double()).float()
+        share = count[of].double() / self._shown.count.double()
+        self.log_q = torch.log(share).float() * float(corrected)
 
     def __len__(self) -> int:
         """Number of watched rooms."""

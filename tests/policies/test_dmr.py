@@ -53,7 +53,7 @@ def trained(name: str) -> Any:
 
 def task(n_negatives: int = 6) -> NextWatched:
     weight = torch.arange(1.0, 7.0)
-    return NextWatched(network().retrieval, examples(), weight, n_negatives, 0.5, 0.0)
+    return NextWatched(network().retrieval, examples(), weight, n_negatives, 0.5, True, 0.0)
 
 
 def sequences_of(place: list[list[int]]) -> SequenceTensors:
@@ -159,6 +159,8 @@ def test_log_q_is_the_share_of_exposures() -> None:
         there = [s for s, p in zip(streamer, place, strict=True) if p == place[row]]
         share = there.count(streamer[row]) / len(there)
         assert float(own.log_q[row].exp()) == pytest.approx(share, rel=1e-5)
+    plain = NextWatched(network().retrieval, data, torch.ones(6), 6, 0.5, False, 0.0)
+    assert not plain.log_q.any()
 
 
 def test_one_softmax_per_kind() -> None:
@@ -201,7 +203,7 @@ class OneHot(nn.Module):
 
 
 def test_areas_are_shares_of_pairs_in_the_right_order() -> None:
-    own = NextWatched(OneHot(), examples(), torch.ones(3), 4, 1.0, 0.0)
+    own = NextWatched(OneHot(), examples(), torch.ones(3), 4, 1.0, True, 0.0)
     up, down, level = own.areas(torch.arange(len(own)), 0).tolist()
     right, pairs, code = np.zeros(3), 0, hour_of(examples())
     for row in own.positive.tolist():
