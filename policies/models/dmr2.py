@@ -166,6 +166,7 @@ class _Retrieving(MultiTaskPolicy):
             config.weight,
             config.n_negatives,
             config.temperature,
+            config.corrected,
             self.encoder.id_dropout,
         )
 

@@ -13,7 +13,7 @@ from policies.blocks.sides import SideEncoder
 from policies.columns import RequestTensors, SideTensors, Statistics
 from policies.histories import KINDS
 from policies.neural import EncoderConfig
-from sim.config import MAX_WIDTH, ConfigError, require, require_int
+from sim.config import MAX_WIDTH, ConfigError, require, require_bool, require_int
 
 PROFILE = "profile"
 """The kind that reads the user's own columns and no sequence."""
@@ -40,6 +40,8 @@ class RetrievalConfig:
     """Rooms drawn per watched one; see `policies.training.next_watched.NextWatched`."""
     temperature: float
     """tau: inner products are divided by it in the softmax."""
+    corrected: bool
+    """Whether the softmax corrects for the exposure of the rooms drawn, by log q."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -53,6 +55,7 @@ class RetrievalConfig:
             )
         require_int(self, "n_negatives", 1, 1000)
         require(self, "temperature", 1e-3, 100.0)
+        require_bool(self, "corrected")
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ ENGAGE = TARGETS.index("engage")
 _HOUR = 2
 """Column of the hour among those of the moment."""
 
-RIVALS = 50
+RIVALS = 20
 """Rooms that each watched one is compared with in `NextWatched.areas`."""
 
 _CHUNK = 2048
@@ -41,7 +41,8 @@ class KindArea:
 
     kind: str
     auc: float
-    """Probability that a watched room scores above another one on air in the same hour."""
+    """Probability that a watched room scores above another one shown in the same hour, whose odds
+    of being drawn are corrected for."""
 
 
 class NextWatched:
@@ -49,10 +50,11 @@ class NextWatched:
 
     A row of the task is a watched room of the log. Its rivals are drawn from the rows of the same
     tick, hour and scenario, so they are rooms that were on air then, in proportion to their
-    exposure q there; log q, also of the watched one, corrects for it (Bengio and Senecal 2008;
-    YouTube, Yi 2019, section 3.2), and rivals that are the watched room itself are masked. The
-    history is as of the start of the tick, before any of this. Source: Taobao Live talk (2021),
-    DMR 2.0, stage 1; negatives and temperature are not published.
+    exposure q there, and rivals that are the watched room itself are masked. With log q, also of
+    the watched one, the softmax is over all rooms alike and <U_m, V> says what is watched, exposure
+    included (Bengio and Senecal 2008; YouTube, Yi 2019, section 3.2); without it, what is watched
+    once it is shown. The history is as of the start of the tick, before any of this. Source: Taobao
+    Live talk (2021), DMR 2.0, stage 1; negatives and temperature are not published.
 
     Args:
         network: makes the vectors.
@@ -60,6 +62,7 @@ class NextWatched:
         weight: w, float32 [M].
         n_negatives: rivals drawn per row.
         temperature: tau.
+        corrected: whether log q is subtracted.
         id_dropout: share of ids made unknown in training.
     """
 
@@ -70,6 +73,7 @@ class NextWatched:
         weight: Tensor,
         n_negatives: int,
         temperature: float,
+        corrected: bool,
         id_dropout: float,
     ) -> None:
         """Group the rows by hour and scenario."""
@@ -82,13 +86,8 @@ class NextWatched:
         self._shown = Groups(hour)
         room = hour * (int(self.streamer.max()) + 1) + self.streamer
         _, of, count = torch.unique(room, return_inverse=True, return_counts=True)
-        self.log_q = torch.log(count[of].double() / self._shown.count.double()).float()
-        first = torch.full((len(count),), len(of)).scatter_reduce(
-            0, of, torch.arange(len(of)), "amin"
-        )
-        self._rooms, self._room_rows, self._hour = Groups(hour[first]), first, hour
-        self._hour_first = torch.full((int(hour.max()) + 1,), -1)
-        self._hour_first[hour[first]] = torch.arange(len(first))
+        share = count[of].double() / self._shown.count.double()
+        self.log_q = torch.log(share).float() * float(corrected)
 
     def __len__(self) -> int:
         """Number of watched rooms."""
@@ -113,19 +112,19 @@ class NextWatched:
     def areas(self, rows: Tensor, seed: int) -> Tensor:
         """Return the AUC of each kind over watched rooms `rows` [n], float64 [M].
 
-        Each is compared with RIVALS rooms drawn evenly from the different ones shown in its hour
-        and scenario; ties count half. Rows whose hour showed nothing else do not count.
+        Each is compared by what its softmax reads, <U_m, V> / tau - log q, with RIVALS rooms drawn
+        as in training: that some rooms are shown more than others does not help. Ties count half,
+        rivals that are the watched room itself not at all.
         """
         wins, pairs = torch.zeros(len(self.weight), dtype=torch.float64), 0
         for number, part in enumerate(torch.split(self.positive[rows], _CHUNK)):
             draw = generator(seed, "areas", number)
-            rival = self._rooms.draw(self._hour_first[self._hour[part]], RIVALS, draw)
-            rival = self._room_rows[rival]
+            shown = torch.cat([part[:, None], self._shown.draw(part, RIVALS, draw)], dim=1)
             with torch.no_grad():
-                user, item = self._vectors(torch.cat([part[:, None], rival], dim=1), 0.0, draw)
-                s = torch.einsum("nmd,nkd->nmk", user, item)
-            other = self.streamer[rival] != self.streamer[part][:, None]
-            right = (s[:, :, :1] > s[:, :, 1:]) + 0.5 * (s[:, :, :1] == s[:, :, 1:])
+                user, item = self._vectors(shown, 0.0, draw)
+                z = scores(user, item, self.log_q[shown], self.temperature)
+            other = self.streamer[shown[:, 1:]] != self.streamer[part][:, None]
+            right = (z[:, :, :1] > z[:, :, 1:]) + 0.5 * (z[:, :, :1] == z[:, :, 1:])
             wins += (right * other[:, None]).sum((0, 2), dtype=torch.float64)
             pairs += int(other.sum())
         return wins / max(pairs, 1)
@@ -141,6 +140,12 @@ class NextWatched:
         return self.network.users(request), item
 
 
+def scores(user: Tensor, item: Tensor, log_q: Tensor, temperature: float) -> Tensor:
+    """Return what each kind's softmax reads, <U_m, V> / tau - log q, [n, M, C]."""
+    near: Tensor = torch.einsum("nmd,nkd->nmk", user, item)
+    return near / temperature - log_q[:, None]
+
+
 def log_softmaxes(
     user: Tensor, item: Tensor, log_q: Tensor, valid: Tensor, temperature: float
 ) -> Tensor:
@@ -153,8 +158,8 @@ def log_softmaxes(
         valid: bool [n, C], False where a room takes no part.
         temperature: divides the inner products.
     """
-    s = torch.einsum("nmd,nkd->nmk", user, item) / temperature - log_q[:, None]
-    log_p: Tensor = functional.log_softmax(s.masked_fill(~valid[:, None], float("-inf")), dim=2)
+    z = scores(user, item, log_q, temperature)
+    log_p: Tensor = functional.log_softmax(z.masked_fill(~valid[:, None], float("-inf")), dim=2)
     return log_p
 
 

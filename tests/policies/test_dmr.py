@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from policies.columns import RequestTensors, SequenceTensors, SideTensors
 from policies.contract import FitContext
+from policies.examples import Examples
 from policies.histories import KINDS
 from policies.models.dmr2 import DMR2Network, Joint
 from policies.models.retrieval import VIEWS, RetrievalNetwork
 from policies.training.likelihood import logits
-from policies.training.next_watched import NextWatched, log_softmaxes
+from policies.training.next_watched import NextWatched, hour_of, log_softmaxes
 from policies.training.trainer import generator
 from sim.config import ConfigError
 from sim.schema import PAD, TARGETS
@@ -52,7 +53,7 @@ def trained(name: str) -> Any:
 
 def task(n_negatives: int = 6) -> NextWatched:
     weight = torch.arange(1.0, 7.0)
-    return NextWatched(network().retrieval, examples(), weight, n_negatives, 0.5, 0.0)
+    return NextWatched(network().retrieval, examples(), weight, n_negatives, 0.5, True, 0.0)
 
 
 def sequences_of(place: list[list[int]]) -> SequenceTensors:
@@ -143,15 +144,23 @@ def test_rivals_were_on_air_in_the_same_hour_and_scenario() -> None:
         assert (column[rival] == column[own.positive][:, None]).all()
 
 
+def place_of(data: Examples) -> list[tuple[int, int, int]]:
+    """Return tick, hour and scenario of each row."""
+    hour = data.requests.moment.context[:, 2][data.request]
+    columns = (data.tick.tolist(), hour.tolist(), data.scenario.tolist())
+    return list(zip(*columns, strict=True))
+
+
 def test_log_q_is_the_share_of_exposures() -> None:
     data, own = examples(), task()
-    hour = data.requests.moment.context[:, 2][data.request]
-    place = [(int(t), int(h), int(s)) for t, h, s in zip(data.tick, hour, data.scenario)]  # noqa: B905
+    place = place_of(data)
     streamer = data.streamer.ids[:, 0].tolist()
     for row in range(0, len(data), 131):
         there = [s for s, p in zip(streamer, place, strict=True) if p == place[row]]
         share = there.count(streamer[row]) / len(there)
         assert float(own.log_q[row].exp()) == pytest.approx(share, rel=1e-5)
+    plain = NextWatched(network().retrieval, data, torch.ones(6), 6, 0.5, False, 0.0)
+    assert not plain.log_q.any()
 
 
 def test_one_softmax_per_kind() -> None:
@@ -194,18 +203,18 @@ class OneHot(nn.Module):
 
 
 def test_areas_are_shares_of_pairs_in_the_right_order() -> None:
-    own = NextWatched(OneHot(), examples(), torch.ones(3), 4, 1.0, 0.0)
+    own = NextWatched(OneHot(), examples(), torch.ones(3), 4, 1.0, True, 0.0)
     up, down, level = own.areas(torch.arange(len(own)), 0).tolist()
-    assert up + down == pytest.approx(1.0)
-    assert level == 0.5
-    data, right, pairs = examples(), 0.0, 0
-    code = own._hour
+    right, pairs, code = np.zeros(3), 0, hour_of(examples())
     for row in own.positive.tolist():
-        rivals = set(own.streamer[code == code[row]].tolist()) - {int(own.streamer[row])}
-        right += sum(int(own.streamer[row]) > r for r in rivals)
-        pairs += len(rivals)
-    assert len(data) > 0
-    assert up == pytest.approx(right / pairs, abs=0.02)
+        rivals = (code == code[row]) & (own.streamer != own.streamer[row])
+        gap = (own.streamer[row] - own.streamer[rivals]).double().numpy()
+        q = (own.log_q[row] - own.log_q[rivals]).double().numpy()
+        for kind, likes in enumerate((1.0, -1.0, 0.0)):
+            z = likes * gap - q
+            right[kind] += (z > 1e-6).sum() + 0.5 * (abs(z) <= 1e-6).sum()
+        pairs += len(gap)
+    assert [up, down, level] == pytest.approx((right / pairs).tolist(), abs=0.02)
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
