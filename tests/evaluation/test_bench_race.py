@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 
 from evaluation import bench_repeat
-from evaluation.bench_lap import FLOOR, OURS, OURS_ADAM, Lap, Time, run_lap
-from evaluation.bench_mixture import Columns, Mixture, Ours, Sizes, made_up
+from evaluation.bench_lap import FLOOR, OURS, OURS_ADAM, OURS_BLOCKS, OWN, Lap, Time, run_lap
+from evaluation.bench_mixture import BankMixture, Columns, Mixture, Ours, Sizes, made_up
 from evaluation.bench_peers import PEERS
 from evaluation.bench_race import CONTESTANTS, RACES, _laps
 from evaluation.bench_race_page import (
@@ -43,7 +43,7 @@ def a_time(contestant: str, threads: int, ids: int, batch_rows: int, wall_s: flo
 def race() -> Race:
     """A race in which ours is twice as fast as the peers, and ten times on large tables."""
     plan = RACES["training"]
-    speed = {FLOOR: 1.0, OURS: 4.0, OURS_ADAM: 5.0}
+    speed = {FLOOR: 1.0, OURS: 4.0, OURS_BLOCKS: 5.0, OURS_ADAM: 5.0}
     times = []
     for lap in _laps(plan):
         wall_s = speed.get(lap.contestant, 8.0) / lap.threads
@@ -90,7 +90,7 @@ def test_page_and_figures(tmp_path: Path) -> None:
     assert write(race(), tmp_path) == tmp_path / PAGE
     page, record = (tmp_path / PAGE).read_text(), json.loads((tmp_path / FIGURES).read_text())
     for name in (FLOOR, *CONTESTANTS):
-        assert page.count(f"| {name} |") >= 2
+        assert page.count(f"| {name} |") >= 2, name
     assert "| swipelab | 1.0 | 25,000 | 25,000 | 2 | 0.25 |" in page
     assert "| dbmtl | 900 | 300 | 3 |" in page
     assert "| two | 90 | – | – |" in page
@@ -142,6 +142,16 @@ def test_our_network_is_the_mixture_by_hand() -> None:
         )
 
 
+def test_the_blocks_of_policies_compute_the_same_mixture() -> None:
+    plain, bank = Mixture(SIZES), BankMixture(SIZES)
+    with torch.no_grad():
+        bank.joint.weight.copy_(torch.cat([plain.first, plain.gates]))
+        bank.joint.bias.zero_()
+        bank.bank.weights[0].copy_(plain.second.transpose(1, 2))
+    x = torch.randn(9, plain.table.width)
+    torch.testing.assert_close(bank.mixed(x), plain.mixed(x), rtol=1e-5, atol=1e-6)
+
+
 def test_columns_are_the_same_for_everybody() -> None:
     a, b = made_up(SIZES, 50), made_up(SIZES, 50)
     assert np.array_equal(a.ids, b.ids)
@@ -153,7 +163,7 @@ def test_columns_are_the_same_for_everybody() -> None:
 
 
 def test_every_lap_has_its_contestant() -> None:
-    assert {peer.name for peer in PEERS} == set(CONTESTANTS) - {OURS, OURS_ADAM}
+    assert {peer.name for peer in PEERS} == set(CONTESTANTS) - set(OWN)
     found = run_lap(Lap(OURS, torch.get_num_threads(), 20, 16, 48, 1))
     floor = run_lap(Lap(FLOOR, torch.get_num_threads(), 20, 16, 48, 1))
     for time in (found, floor):
