@@ -10,9 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-OURS, OURS_ADAM, FLOOR = "swipelab", "swipelab, exact Adam", "bare products"
-"""Contestants besides the peers: row-wise Adagrad on tables with parts of MICRO_ROWS; Adam on all
-weights and whole batches; the matrix products of the latter alone."""
+OURS, OURS_BLOCKS = "swipelab", "swipelab, blocks of policies"
+OURS_ADAM, FLOOR = "swipelab, exact Adam", "bare products"
+"""Contestants besides the peers: row-wise Adagrad on tables with parts of MICRO_ROWS; the same with
+`ExpertBank` and `Gates`; Adam on all weights and whole batches; the matrix products of the latter
+alone."""
+
+OWN = (OURS, OURS_BLOCKS, OURS_ADAM, FLOOR)
+
+STRIPPED = ", stripped"
+"""Ends the name of a peer that computes no more than our network does."""
 
 MICRO_ROWS = {1: 512, 2: 1024}
 """Threads -> rows that run at once: what stays in the second-level caches."""
@@ -75,18 +82,20 @@ def run_lap(lap: Lap) -> Time:
     nothing = Time(
         lap.contestant, "", lap.threads, lap.ids, lap.batch_rows, nan, nan, nan, lap.n_rows
     )
-    if lap.contestant in (OURS, OURS_ADAM, FLOOR):
+    if lap.contestant in OWN:
         return _ours(lap, nothing)
     from evaluation.bench_peers import PEERS
 
-    (peer,) = (peer for peer in PEERS if peer.name == lap.contestant)
+    name = lap.contestant.removesuffix(STRIPPED)
+    (peer,) = (peer for peer in PEERS if peer.name == name)
     if importlib.util.find_spec(peer.module) is None:
         return replace(nothing, version="not installed: pip install -e '.[peers]'")
     from evaluation.bench_mixture import Sizes, made_up
 
     sizes = Sizes(ids=lap.ids)
     with _silence():
-        contest = peer.build(sizes, made_up(sizes, lap.n_rows), lap.batch_rows)
+        columns, stripped = made_up(sizes, lap.n_rows), name != lap.contestant
+        contest = peer.build(sizes, columns, lap.batch_rows, stripped)
         contest.prepare(lap.n_rows)
         contest.prepare(2 * lap.batch_rows)
         contest.epoch(2 * lap.batch_rows)
@@ -100,17 +109,18 @@ def run_lap(lap: Lap) -> Time:
 
 def _ours(lap: Lap, nothing: Time) -> Time:
     from evaluation.bench_ledger import Ledger
-    from evaluation.bench_mixture import Ours, Sizes, made_up
+    from evaluation.bench_mixture import BankMixture, Mixture, Ours, Sizes, made_up
 
     sizes = Sizes(ids=lap.ids)
     columns = made_up(sizes, lap.n_rows)
-    plain = lap.contestant != OURS
+    plain = lap.contestant in (OURS_ADAM, FLOOR)
     ours = Ours(
         sizes,
         columns,
         lap.batch_rows,
         "adam" if plain else "rowwise_adagrad",
         2**24 if plain else MICRO_ROWS.get(lap.threads, max(MICRO_ROWS.values())),
+        BankMixture if lap.contestant == OURS_BLOCKS else Mixture,
     )
     if lap.contestant == FLOOR:
         ledger = Ledger()

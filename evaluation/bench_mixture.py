@@ -1,7 +1,9 @@
 """The network of the training benchmark: a mixture of experts over sparse fields, by our engine.
 
-It is made of the blocks that policies are made of, learns by `Likelihood`, and is trained by
-`Trainer`: nothing here is a loop of its own.
+Tables, heads, data path, likelihood and trainer are those of policies: nothing here is a loop of
+its own. `BankMixture` also takes its experts and gates from the blocks of policies, which read the
+row-major output of a first layer that serving splits; `Mixture` has no such layer, and keeps all
+activations feature-major, which saves transpositions.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.blocks.embedding import FieldEmbedding
+from policies.blocks.experts import ExpertBank, Gates
 from policies.blocks.towers import Heads, uniform
 from policies.columns import RequestTensors, SideTensors
 from policies.contract import FitContext
@@ -105,15 +108,43 @@ class Mixture(nn.Module):
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return logits [N, T]."""
-        x, n_experts = streamer.t(), self.sizes.experts
+        mixed = self.mixed(streamer)
+        u = functional.relu(torch.baddbmm(self.tower_bias, self.tower, mixed), inplace=True)
+        out: Tensor = self.heads(u)
+        return out
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Return what each target's tower reads, [T, width, N], for x [N, F dim]."""
+        x, n_experts = x.t(), self.sizes.experts
         h = functional.relu(torch.addmm(self.first_bias, self.first, x), inplace=True)
         h = torch.baddbmm(self.second_bias, self.second, h.view(n_experts, -1, x.shape[1]))
         h = functional.relu(h, inplace=True)
         gate = (self.gates @ x).view(self.sizes.targets, n_experts, 1, -1).softmax(1)
-        mixed = (gate * h).sum(1)
-        u = functional.relu(torch.baddbmm(self.tower_bias, self.tower, mixed), inplace=True)
-        out: Tensor = self.heads(u)
-        return out
+        return (gate * h).sum(1)
+
+
+class BankMixture(Mixture):
+    """The same function by `ExpertBank` and `Gates`, as the policies with experts are built.
+
+    Args:
+        sizes: of the network.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        """Draw the weights."""
+        super().__init__(sizes)
+        self.bank = ExpertBank(sizes.experts, sizes.expert)
+        self.mix = Gates(TARGETS[: sizes.targets], sizes.experts)
+        self.joint = nn.Linear(self.table.width, self.bank.n_first + self.mix.n_first)
+        for name in ("first", "first_bias", "second", "second_bias", "gates"):
+            delattr(self, name)
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Return what each target's tower reads, [T, width, N], for x [N, F dim]."""
+        widths = [self.bank.n_first, self.mix.n_first]
+        first, logits = torch.split(self.joint(x), widths, dim=1)
+        mixed: Tensor = self.mix(logits, self.bank(first))
+        return mixed.permute(1, 2, 0)
 
 
 class Ours:
@@ -125,15 +156,22 @@ class Ours:
         batch_rows: rows of a step.
         tables: optimiser of the tables, and
         micro_rows: rows that run at once; see `Trainer`.
+        network: which of the two.
     """
 
     def __init__(
-        self, sizes: Sizes, columns: Columns, batch_rows: int, tables: str, micro_rows: int
+        self,
+        sizes: Sizes,
+        columns: Columns,
+        batch_rows: int,
+        tables: str,
+        micro_rows: int,
+        network: type[Mixture] = Mixture,
     ) -> None:
         """Build the network and lay the columns out as a log's."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.set_state(generator(0).get_state())
-            self.network = Mixture(sizes)
+            self.network = network(sizes)
         self.sizes, self.columns = sizes, columns
         self.trainer = Trainer(
             epochs=1,

@@ -1,8 +1,8 @@
 """Other libraries at the task of the training benchmark, each by its own loop and data path.
 
-Imported in a process of its own, since these packages do things at import. What they are given is
-what their documentation asks for; defaults stand where the task says nothing, except that
-regularisation and dropout are off where they can be, as ours are.
+Imported in a process of its own, since these packages do things at import. Each is measured twice:
+as it comes, with its own defaults for all that the task leaves open (gates, regularisation), and
+stripped to the function that our network computes: linear gates, nothing regularised.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ class Peer:
     package: str
     """Distribution, as pip knows it."""
     module: str
-    build: Callable[[Sizes, Columns, int], Contest]
-    """(sizes, columns, rows of a batch) -> the model and its loop."""
+    build: Callable[[Sizes, Columns, int, bool], Contest]
+    """(sizes, columns, rows of a batch, stripped) -> the model and its loop."""
 
 
-def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
-    """Return an epoch of torch-rechub's MMOE under its MTLTrainer, Adam without weight decay."""
+def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int, stripped: bool) -> Contest:
+    """Return an epoch of torch-rechub's MMOE under its MTLTrainer.
+
+    As it comes, Adam decays weights by 1e-5. Gates are linear, and all layers are batch-normalised,
+    which has no switch.
+    """
     from torch_rechub.basic.features import SparseFeature
     from torch_rechub.models.multi_task import MMOE
     from torch_rechub.trainers import MTLTrainer
@@ -55,9 +59,8 @@ def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     kinds = ["classification"] * sizes.targets
     towers = [{"dims": [sizes.tower]} for _ in kinds]
     model = MMOE(features, kinds, sizes.experts, {"dims": list(sizes.expert)}, towers)
-    trainer = MTLTrainer(
-        model, kinds, optimizer_params={"lr": LEARNING_RATE, "weight_decay": 0.0}, n_epoch=1
-    )
+    adam = {"lr": LEARNING_RATE, "weight_decay": 0.0 if stripped else 1e-5}
+    trainer = MTLTrainer(model, kinds, optimizer_params=adam, n_epoch=1)
 
     def epoch(n_rows: int) -> None:
         part = columns.take(n_rows)
@@ -70,8 +73,11 @@ def torch_rechub(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     return Contest(epoch, _nothing)
 
 
-def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
-    """Return a `fit` of DeepCTR-Torch's MMOE, linear gates, Adam, without its L2."""
+def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int, stripped: bool) -> Contest:
+    """Return a `fit` of DeepCTR-Torch's MMOE under Adam.
+
+    As it comes, gates have a hidden layer of 64, and the L2 of the tables counts 1e-5.
+    """
     import requests
 
     def refuse(*args: object) -> None:
@@ -87,9 +93,9 @@ def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
         features,
         num_experts=sizes.experts,
         expert_dnn_hidden_units=sizes.expert,
-        gate_dnn_hidden_units=(),
+        gate_dnn_hidden_units=() if stripped else (64,),
         tower_dnn_hidden_units=(sizes.tower,),
-        l2_reg_embedding=0,
+        l2_reg_embedding=0 if stripped else 1e-5,
         task_types=["binary"] * sizes.targets,
         task_names=[f"t{k}" for k in range(sizes.targets)],
     )
@@ -103,11 +109,12 @@ def deepctr_torch(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
     return Contest(epoch, _nothing)
 
 
-def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
+def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int, stripped: bool) -> Contest:
     """Return a `train_epoch` of an MMoE on FuxiCTR's multi-task base, from its npz loader.
 
     The package has the base, the blocks and the loader; its MMoE is part of the repository only,
-    so the mixture is put together here from its blocks, with linear gates.
+    so the mixture is put together here from its blocks. As it comes means the values of that
+    repository's configs: gates with hidden layers of 128 and 64, and 1e-6 on the L2 of the tables.
     """
     from fuxictr.features import FeatureMap
     from fuxictr.pytorch.dataloaders import RankDataLoader
@@ -120,6 +127,7 @@ def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
                 feature_map,
                 task=["binary_classification"] * sizes.targets,
                 num_tasks=sizes.targets,
+                embedding_regularizer=None if stripped else 1e-6,
                 verbose=0,
                 model_root=folder,
                 metrics=["AUC"],
@@ -129,7 +137,12 @@ def fuxictr(sizes: Sizes, columns: Columns, batch_rows: int) -> Contest:
             self.experts = nn.ModuleList(
                 MLP_Block(width, list(sizes.expert)) for _ in range(sizes.experts)
             )
-            self.gates = nn.ModuleList(nn.Linear(width, sizes.experts) for _ in labels)
+            self.gates = nn.ModuleList(
+                nn.Linear(width, sizes.experts)
+                if stripped
+                else MLP_Block(width, [128, 64], output_dim=sizes.experts)
+                for _ in labels
+            )
             self.towers = nn.ModuleList(
                 MLP_Block(sizes.expert[-1], [sizes.tower], output_dim=1) for _ in labels
             )

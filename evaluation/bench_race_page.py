@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.bench_lap import FLOOR, OURS, OURS_ADAM, Time
+from evaluation.bench_lap import FLOOR, OURS, OURS_ADAM, OURS_BLOCKS, OWN, STRIPPED, Time
 from evaluation.bench_page import BUSY_LOAD, NONE, number, replace_text
 
 PAGE, FIGURES = "training.md", "training.json"
@@ -79,10 +79,13 @@ class Race:
     def marks(self) -> tuple[Mark, ...]:
         """Return the figures that have marks."""
         one, two = self.epochs(1), self.epochs(2)
-        own = {name: _of(one, name).per_cpu_s for name in (OURS, OURS_ADAM)}
+        own = {name: _of(one, name).per_cpu_s for name in (OURS, OURS_BLOCKS, OURS_ADAM)}
         best = max(own.values())
-        fastest = max((t.per_cpu_s for t in one if _is_peer(t)), default=math.nan)
-        both = max(_of(two, name).per_wall_s for name in (OURS, OURS_ADAM))
+        plain = max((t.per_cpu_s for t in one if _is_stripped(t)), default=math.nan)
+        usual = max(
+            (t.per_cpu_s for t in one if _is_peer(t) and not _is_stripped(t)), default=math.nan
+        )
+        both = max(_of(two, name).per_wall_s for name in (OURS, OURS_BLOCKS, OURS_ADAM))
         few = _of([t for t in self.steps() if t.ids == self.times[0].ids], OURS).step_s
         large = [t for t in self.steps() if t.ids != self.times[0].ids]
         many = _of(large, OURS).step_s
@@ -90,7 +93,8 @@ class Race:
         return (
             Mark("one thread, examples per CPU-second", best, True, 18_000.0),
             Mark("one thread, stretch", best, True, 20_000.0),
-            Mark("one thread, times the fastest peer", best / fastest, True, 1.5),
+            Mark("one thread, times the fastest peer as it comes", best / usual, True, 1.5),
+            Mark("one thread, times the fastest peer, stripped", best / plain, True, 1.5),
             Mark("two threads, examples per second", both, True, 30_000.0),
             Mark("step on 2 million rows over that on 200,000", many / few, False, 1.3),
             Mark("step on 2 million rows, times faster than any peer", quickest / many, True, 5.0),
@@ -227,19 +231,23 @@ def _epoch_rows(times: Sequence[Time]) -> list[tuple[str, ...]]:
 
 
 READING = (
-    "How to read it: a mixture of experts over 20 sparse fields (ids uniform, width 16), 8 experts",
-    "[128, 64], one linear gate and one tower [32, 1] for each of 3 targets, binary cross-entropy,",
-    "learning rate 0.001; an epoch begins with columns in numpy and includes each library's own",
-    "data path, shuffling and bookkeeping; in a process of its own, after two batches to warm up,",
-    "the best of the repeats. No contestant regularises, except that torch-rechub normalises its",
-    "batches, which cannot be turned off, and FuxiCTR clips the norm of gradients, which its loop",
-    "always does. Peers learn tables by dense Adam, as they do by default. **swipelab** learns",
-    "tables by row-wise Adagrad and runs a batch in parts that stay in cache, all other weights by",
-    "Adam; **swipelab, exact Adam** is Adam on everything and whole batches, the same algorithm as",
-    "the peers'. **bare products** is the floor: the matrix products of a step of the latter,",
-    "forward and backward, on operands that lie ready, and nothing else. FuxiCTR's package has no",
-    "MMoE (its repository has); the benchmark puts one together from the package's blocks. A step",
-    "of ours is timed by the trainer, one of a peer is the epoch over its steps.",
+    "How to read it: a mixture of experts over 20 sparse fields (ids uniform, width 16), 8",
+    "experts [128, 64], one linear gate and one tower [32, 1] for each of 3 targets, binary",
+    "cross-entropy, learning rate 0.001; an epoch begins with columns in numpy and includes each",
+    "library's own data path, shuffling and bookkeeping; in a process of its own, after two",
+    "batches to warm up, the best of the repeats. Peers run twice: as they come, with their own",
+    "defaults for what the task leaves open (hidden layers in gates, decay or L2 of tables: a",
+    "larger function than ours), and **stripped** of these to our function, but for the batch",
+    "normalisation of torch-rechub and the clipping of FuxiCTR's loop, which have no switch.",
+    "Peers learn tables by dense Adam, as they do by default. **swipelab** learns tables by",
+    "row-wise Adagrad and runs a batch in parts that stay in cache, all other weights by Adam;",
+    "**swipelab, blocks of policies** is the same with the experts and gates that policies are",
+    "built of, which stand on a first layer that serving can split; **swipelab, exact Adam** is",
+    "Adam on everything and whole batches, the same algorithm as the peers'. **bare products** is",
+    "the floor: the matrix products of a step of the latter, forward and backward, on operands",
+    "that lie ready, and nothing else. FuxiCTR's package has no MMoE (its repository has); the",
+    "benchmark puts one together from the package's blocks. A step of ours is timed by the",
+    "trainer, one of a peer is the epoch over its steps.",
     "",
     "Scored pairs: whole calls of `score` from requests on, features included, from cold caches,",
     "beside the same features for every pair and the whole network on all of them.",
@@ -247,7 +255,11 @@ READING = (
 
 
 def _is_peer(time: Time) -> bool:
-    return time.ran and time.contestant not in (OURS, OURS_ADAM, FLOOR)
+    return time.ran and time.contestant not in OWN
+
+
+def _is_stripped(time: Time) -> bool:
+    return time.ran and time.contestant.endswith(STRIPPED)
 
 
 def _of(times: Sequence[Time], contestant: str) -> Time:

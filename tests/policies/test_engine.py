@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,7 +36,14 @@ from policies.training.rowwise_adagrad import RowWiseAdagrad, touched
 from policies.training.trainer import Divisible, Trainer, generator
 from sim.config import ConfigError
 from sim.schema import TARGETS
-from tests.policies.planted_learning import FEATURES, as_log, learning_log, preset
+from tests.policies.planted_learning import (
+    FEATURES,
+    as_log,
+    auc,
+    learning_log,
+    preset,
+    serving_requests,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = Trainer(
@@ -451,3 +459,24 @@ def test_health_reads_what_modules_report() -> None:
 
     network = nn.ModuleDict({"gate": Gate(), "other": nn.Linear(2, 2)})
     assert Health(network).readings()["gate.gate_entropy"] == 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"tables": "rowwise_adagrad", "table_rate": 10.0}, {}])
+def test_either_optimiser_finds_the_planted_taste(change: dict[str, object]) -> None:
+    from tests.policies.test_models import LOG, taste_labels
+
+    policy = preset(
+        "shared_bottom",
+        trainer__epochs=20,
+        trainer__patience=20,
+        trainer__steps_per_epoch=20,
+        trainer__micro_rows=64,
+        **{f"trainer__{name}": value for name, value in change.items()},
+    )
+    policy.fit(as_log(learning_log(hours=8, per_hour=400)), FitContext(seed=0))
+    requests = serving_requests(150, LOG)
+    cells, label = taste_labels(requests)
+    scores, of = policy.score(requests).reshape(-1)[cells], cells // requests.mask.shape[1]
+    each = [auc(label[of == b], scores[of == b]) for b in np.unique(of)]
+    assert np.mean(each) > 0.9
