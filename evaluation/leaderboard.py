@@ -36,7 +36,7 @@ _MAX_VALUE = 24
 _GAP = 3
 """Cells between columns; two of the table's edges add to them."""
 
-_SMALLER = ("logloss", "ece", "tie_rate", "gauc_dropped_users")
+_SMALLER = ("logloss", "ece", "tie_rate", "gauc_dropped_users", "inversion")
 ABOUT_THE_DATA = (
     "gauc_dropped_users", "tie_rate", "effective_rounds", "mean_weight", "unsupported",
 )  # fmt: skip

@@ -27,6 +27,7 @@ from evaluation.predictions import (
     against_truth,
     by_decile,
     classify,
+    inversions,
     predict_tick,
     scopes,
 )
@@ -201,6 +202,7 @@ def estimates(judgement: Judgement, protocol: OfflineProtocol) -> dict[Measure, 
         out |= classify(judgement.predictions, users)
         out |= against_truth(judgement.predictions, users)
         out |= by_decile(judgement.predictions, users)
+        out |= inversions(judgement.predictions, users)
     return out
 
 

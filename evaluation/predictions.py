@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from evaluation import classification
 from evaluation.calibration.reliability import calibration_error, reliability
-from evaluation.intervals import Estimate
+from evaluation.intervals import Estimate, clustered_mean
 from evaluation.ranking.ranks import MetricError
 from evaluation.results import ALL, Kind, Row, Subject
 from policies.contract import Positional, Probabilistic
@@ -41,6 +41,9 @@ TOP, ULTIMATE = "top", "ultimate"
 
 DECILE = "decile"
 """Begins the name of a slice by the size of the prediction: "decile 1" holds the lowest."""
+
+NEEDS = {"cart": "bag_click", "purchase": "cart"}
+"""Target to the one without which it never happens in any world."""
 
 GAUC_WEIGHTS: dict[str, classification.Weight] = {
     "gauc": "impressions",
@@ -266,6 +269,23 @@ def against_truth(predictions: Predictions, n_users: int) -> dict[Measure, Estim
                 ("ece_true", calibration_error(p, y, user, n_users)),
             ):
                 out[Measure(f"{name}/{target}", scenario, part, "truth")] = found
+    return out
+
+
+def inversions(predictions: Predictions, n_users: int) -> dict[Measure, Estimate]:
+    """Return how often a target is predicted above the one that it needs, by target of NEEDS."""
+    out: dict[Measure, Estimate] = {}
+    part, rows = predictions.widest
+    column = {target: predictions.probability[k] for k, target in enumerate(predictions.targets)}
+    for child, parent in NEEDS.items():
+        if child not in column or parent not in column:
+            continue
+        above = column[child] > column[parent]
+        for scenario, own in scopes(predictions.scenario):
+            where = own & rows
+            who = predictions.user_id[where]
+            found = clustered_mean(above[where].astype(np.float64), who, n_users)
+            out[Measure(f"inversion/{child}", scenario, part)] = found
     return out
 
 

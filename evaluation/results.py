@@ -35,6 +35,7 @@ Vocabulary of `metric`
     (users weighted by impressions), ``gauc_by_positives/T`` and ``gauc_by_users/T`` (by positives;
     all alike), ``gauc_dropped_users/T`` (share of users without both labels), ``logloss/T``,
     ``pcoc/T`` (mean prediction / mean label), ``ece/T`` (expected calibration error in deciles);
+    ``inversion/T`` (share of rows on which T is predicted above what it needs);
     with kind "truth" ``pcoc_true/T`` and ``ece_true/T``, the same against the true probability.
     PCOC also by slice ``decile D`` of the prediction, levels only. No AUC for ``watch``, whose
     label is not binary.
@@ -88,7 +89,7 @@ RELATIVE_LIFT = "relative lift"
 
 _UNITS = {
     "hr": "share", "recall": "share", "precision": "share", "ap": "average precision",
-    "pcoc_true": "ratio", "ece": "share", "ece_true": "share",
+    "pcoc_true": "ratio", "ece": "share", "ece_true": "share", "inversion": "share",
     "ndcg": "ndcg", "mrr": "reciprocal rank", "query_auc": "auc",
     "tie_rate": "share", "auc": "auc", "gauc": "auc", "gauc_by_positives": "auc",
     "gauc_by_users": "auc", "gauc_dropped_users": "share",

@@ -25,7 +25,8 @@ _OFFLINE = {"hr": "hit rate", "ndcg": "NDCG", "mrr": "mean reciprocal rank",
             "top_value": "worth of the top of a page", "request_value": "worth of a page",
             "logloss": "log loss", "pcoc": "predicted over observed",
             "pcoc_true": "predicted over true", "ece": "calibration error",
-            "ece_true": "calibration error against the truth"}  # fmt: skip
+            "ece_true": "calibration error against the truth",
+            "inversion": "predicted above what it needs"}  # fmt: skip
 _UNITS = {"share": "share", "ndcg": "0 to 1", "reciprocal rank": "0 to 1", "auc": "0 to 1",
           "average precision": "0 to 1", "nats": "nats"}  # fmt: skip
 _SAMPLED = re.compile(r"/s\d+(_[a-z0-9.]+)?$")

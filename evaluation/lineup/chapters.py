@@ -10,6 +10,7 @@ import pandas as pd
 from evaluation import wording
 from evaluation.lineup.claim import Claim
 from evaluation.page import Chapter, Table
+from evaluation.predictions import NEEDS
 from evaluation.results import ALL, RELATIVE_LIFT
 from evaluation.wording import MISSING, Cell
 from sim.schema import SCENARIOS, TARGETS
@@ -169,6 +170,10 @@ def calibration(numbers: pd.DataFrame, control: str) -> Chapter:
             ("ece_true", "Expected calibration error against the truth"),
         )
     }
+    heads = [f"{child} above {parent}" for child, parent in NEEDS.items()]
+    tables["Share of shown rows with inverted probabilities"] = _table(
+        _level(numbers, "offline", ALL), policies, [f"inversion/{child}" for child in NEEDS], heads
+    )
     lead = "On the shown rows of the last day; a simulator knows the probability of each."
     return Chapter(
         "calibration", "Calibration against the truth", lead, (), tables, frozenset(tables)

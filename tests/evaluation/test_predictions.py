@@ -172,3 +172,26 @@ def test_predictions_of_unknown_targets_are_refused() -> None:
         judged(Odd())
     with pytest.raises(MetricError, match=r"'engage' have shape \(10,\)"):
         judged(Flat())
+
+
+def test_inversions_are_counted_where_a_target_needs_another() -> None:
+    class Inverted(TablePredictor):
+        def predict(self, batch: Requests) -> dict[str, NDArray[np.floating]]:
+            even = batch.candidate_id % 2 == 0
+            return {
+                "bag_click": np.full(batch.mask.shape, 0.5),
+                "cart": np.where(even, 0.6, 0.5),  # equal is not above
+                "purchase": np.full(batch.mask.shape, 0.1),
+            }
+
+    found = judged(Inverted())
+    assert found.predictions is not None
+    rows = {m.metric: e for m, e in estimates(found, PROTOCOL).items() if m.scenario == "all"}
+    shown = Impressions.concat(MadeUpLog().parts)
+    even = (shown.streamer_id % 2 == 0)[shown.position == 0].mean()
+    assert 0.0 < even < 1.0
+    assert rows["inversion/cart"].value == pytest.approx(even)
+    assert rows["inversion/purchase"].value == 0.0
+    assert not any(
+        m.metric.startswith("inversion") for m in estimates(judged(TablePredictor()), PROTOCOL)
+    )
