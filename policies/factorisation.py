@@ -16,6 +16,10 @@ _CERTAIN = -1e-7
 """Log-probabilities above count as this, so that their log-odds stay finite."""
 
 
+_QUANTITIES = ("watch", "amount")
+"""Targets that measure how much: their logit is no chance that something happens."""
+
+
 class Factorisation(Protocol):
     """What the logits z [N, T] of a network stand for."""
 
@@ -171,7 +175,7 @@ def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> T
 
     Raises:
         TargetGraphError: it is no graph, a name is not among the targets, or a target needs
-            `watch`, which is a share and not an event that happens or does not.
+            `watch` or `amount`, which are quantities and not events that happen or do not.
     """
     TargetGraph.build(needs, "needs")
     named = {*needs, *(parent for of in needs.values() for parent in of)}
@@ -180,10 +184,10 @@ def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> T
             f"needs names {', '.join(strangers)}; allowed: the targets {', '.join(targets)}"
         )
     for child, of in needs.items():
-        if "watch" in of:
+        if quantities := [name for name in of if name in _QUANTITIES]:
             raise TargetGraphError(
-                f"needs.{child} = {list(of)}; allowed: parents that happen or do not, watch is a "
-                "share of time"
+                f"needs.{child} = {list(of)}; allowed: parents that happen or do not, "
+                f"{quantities[0]} is a quantity"
             )
     return TargetGraph.build({**{name: [] for name in targets}, **needs})
 

@@ -241,7 +241,7 @@ def test_gmsl_takes_chains_only() -> None:
     for chain in ([], ["engage"], ["engage", "engage"], "engage"):
         with pytest.raises(ConfigError, match="two or more targets, each once"):
             replace(model, chain=chain)
-    with pytest.raises(TargetGraphError, match="watch is a share of time"):
+    with pytest.raises(TargetGraphError, match="watch is a quantity"):
         replace(model, chain=["watch", "like"]).order(("watch", "like"))
     with pytest.raises(TargetGraphError, match="needs names engage"):
         model.order(("bag_click", "cart", "purchase"))
@@ -304,7 +304,7 @@ def test_what_is_read_is_checked() -> None:
     model = preset("dbmtl_conditional").model
     with pytest.raises(ConfigError, match="reads = 'label'; allowed: hidden, logit, probability"):
         replace(model, reads="label")
-    with pytest.raises(TargetGraphError, match="watch is a share of time"):
+    with pytest.raises(TargetGraphError, match="watch is a quantity"):
         replace(model, needs={"like": ["watch"]})
 
 
