@@ -17,7 +17,8 @@ from policies.factorisation import Factorisation
 from policies.neural import EncoderConfig
 from policies.quantities import Quantified, Quantity
 from policies.serving import TwoSided
-from policies.training.likelihood import logits
+from policies.training.batches import Batches
+from policies.training.likelihood import Emphasis, logits
 from sim.config import ConfigError, refusal, require_section
 from sim.schema import WATCH_CAP_S
 
@@ -72,8 +73,18 @@ class WithQuantities(Architecture):
         network = self.model.build(statistics, encoder, targets)
         return Smeared(network, len(targets)) if self._smeared() else network
 
+    def batches(self, examples: Examples) -> Batches | None:
+        """Return the model's."""
+        return self.model.batches(examples)
+
+    def emphasis(self, examples: Examples, targets: Sequence[str]) -> Emphasis | None:
+        """Return the model's."""
+        return self.model.emphasis(examples, targets)
+
     def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
         """Scale the predictions of smeared quantities to the mean of their training labels."""
+        inner = network.network if isinstance(network, Smeared) else network
+        self.model.settle(inner, examples, targets)
         if not self._smeared():
             return
         assert isinstance(network, Smeared)

@@ -210,6 +210,28 @@ def test_a_factor_of_another_targets_probability_is_refused() -> None:
         WithQuantities(chain, {"watch": LogSeconds()}).order(("watch", "like"))
 
 
+def test_all_else_is_the_wrapped_models() -> None:
+    class Peculiar(DBMTL):
+        def batches(self, examples: object) -> str:  # type: ignore[override]
+            return "batches"
+
+        def emphasis(self, examples: object, targets: object) -> str:  # type: ignore[override]
+            return "emphasis"
+
+        def settle(self, network: object, examples: object, targets: object) -> None:
+            settled.append(network)
+
+    settled: list[object] = []
+    base = clicked()
+    inner = Peculiar(base.graph, base.refer, base.bottom, base.towers, base.relation)
+    model = WithQuantities(replace(inner, graph={"watch": []}), {"watch": LogSeconds()})
+    assert (model.batches(examples()), model.emphasis(examples(), ())) == ("batches", "emphasis")
+    network = model.build(examples().statistics(1), preset("dbmtl").encoder, ("watch",))
+    assert isinstance(network, Smeared)
+    model.settle(network, examples(), ("watch",))
+    assert settled == [network.network]
+
+
 def test_the_single_model_predicts_watch_time_on_average() -> None:
     policy = preset("weighted_loss", trainer__steps_per_epoch=30)
     policy.fit(as_log(LOG), FitContext(seed=0))
