@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from policies.blocks.embedding import FieldEmbedding
 from policies.blocks.experts import ExpertBank, Gates
-from policies.blocks.towers import Heads, uniform
+from policies.blocks.towers import Heads, OwnTowers, uniform
 from policies.columns import RequestTensors, SideTensors
 from policies.contract import FitContext
 from policies.examples import Examples
@@ -108,23 +108,22 @@ class Mixture(nn.Module):
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None
     ) -> Tensor:
         """Return logits [N, T]."""
-        mixed = self.mixed(streamer)
-        u = functional.relu(torch.baddbmm(self.tower_bias, self.tower, mixed), inplace=True)
-        out: Tensor = self.heads(u)
+        out: Tensor = self.heads(self.hidden(streamer))
         return out
 
-    def mixed(self, x: Tensor) -> Tensor:
-        """Return what each target's tower reads, [T, width, N], for x [N, F dim]."""
+    def hidden(self, x: Tensor) -> Tensor:
+        """Return what each target's tower makes of its mixture, [T, tower, N], for x [N, F dim]."""
         x, n_experts = x.t(), self.sizes.experts
         h = functional.relu(torch.addmm(self.first_bias, self.first, x), inplace=True)
         h = torch.baddbmm(self.second_bias, self.second, h.view(n_experts, -1, x.shape[1]))
         h = functional.relu(h, inplace=True)
         gate = (self.gates @ x).view(self.sizes.targets, n_experts, 1, -1).softmax(1)
-        return (gate * h).sum(1)
+        mixed = (gate * h).sum(1)
+        return functional.relu(torch.baddbmm(self.tower_bias, self.tower, mixed), inplace=True)
 
 
 class BankMixture(Mixture):
-    """The same function by `ExpertBank` and `Gates`, as the policies with experts are built.
+    """The same function by `ExpertBank`, `Gates` and `OwnTowers`, as policies with experts do it.
 
     Args:
         sizes: of the network.
@@ -136,15 +135,17 @@ class BankMixture(Mixture):
         self.bank = ExpertBank(sizes.experts, sizes.expert)
         self.mix = Gates(TARGETS[: sizes.targets], sizes.experts)
         self.joint = nn.Linear(self.table.width, self.bank.n_first + self.mix.n_first)
-        for name in ("first", "first_bias", "second", "second_bias", "gates"):
+        self.towers = OwnTowers(self.bank.width, [sizes.tower], sizes.targets)
+        for name, _ in list(self.named_parameters(recurse=False)):
             delattr(self, name)
 
-    def mixed(self, x: Tensor) -> Tensor:
-        """Return what each target's tower reads, [T, width, N], for x [N, F dim]."""
+    def hidden(self, x: Tensor) -> Tensor:
+        """Return what each target's tower makes of its mixture, [T, tower, N], for x [N, F dim]."""
         widths = [self.bank.n_first, self.mix.n_first]
         first, logits = torch.split(self.joint(x), widths, dim=1)
-        mixed: Tensor = self.mix(logits, self.bank(first))
-        return mixed.permute(1, 2, 0)
+        mixed = self.mix(logits, self.bank(first))
+        hidden: Tensor = self.towers(mixed.transpose(0, 1))
+        return hidden
 
 
 class Ours:

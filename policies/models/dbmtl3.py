@@ -215,7 +215,7 @@ class GroupHead(nn.Module):
             h = experts.transpose(0, 1).expand(-1, self.n_targets, -1)
         else:
             h = self.gates(self.gate(hidden), experts)
-        out: Tensor = self.heads(self.relation(self.towers(h.permute(1, 2, 0))))
+        out: Tensor = self.heads(self.relation(self.towers(h.transpose(0, 1))))
         return out
 
 

@@ -160,8 +160,9 @@ def test_the_blocks_of_policies_compute_the_same_mixture() -> None:
         bank.joint.weight.copy_(torch.cat([plain.first, plain.gates]))
         bank.joint.bias.zero_()
         bank.bank.weights[0].copy_(plain.second.transpose(1, 2))
+        bank.towers.weights[0].copy_(plain.tower.transpose(1, 2))
     x = torch.randn(9, plain.table.width)
-    torch.testing.assert_close(bank.mixed(x), plain.mixed(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(bank.hidden(x), plain.hidden(x), rtol=1e-5, atol=1e-6)
 
 
 def test_columns_are_the_same_for_everybody() -> None:
