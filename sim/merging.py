@@ -21,6 +21,7 @@ from sim.truth import TruthRows
 
 R = TypeVar("R", Impressions, TruthRows)
 Rows = NDArray[np.int64]
+Runs = NDArray[np.int64]
 
 _LAST = 2**63 - 1
 """No key is greater."""
@@ -39,12 +40,12 @@ def relations_in_order(parts: Sequence[Relations]) -> Relations:
     if len(parts) == 1:
         return parts[0]
     at = places([part.key for part in parts])
-    rows = [np.arange(len(part.key)) for part in parts]
-    return Relations(
-        _column([part.key for part in parts], rows, at),
-        _column([part.views for part in parts], rows, at),
-        _column([part.follows for part in parts], rows, at),
-    )
+    runs = [_runs(np.arange(len(place)), place) for place in at]
+    n = sum(map(len, at))
+    whole = Relations(np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.bool_))
+    for f in fields(Relations):
+        _put([getattr(part, f.name) for part in parts], runs, getattr(whole, f.name))
+    return whole
 
 
 def day_places(ticks: Sequence[Sequence[Impressions]], rows: Sequence[Rows]) -> list[Rows]:
@@ -68,8 +69,11 @@ def day_places(ticks: Sequence[Sequence[Impressions]], rows: Sequence[Rows]) -> 
 def gathered(parts: Sequence[R], rows: Sequence[Rows], at: Sequence[Rows]) -> R:
     """Return the record in whose rows `at[i]` stand the rows `rows[i]` of `parts[i]`."""
     kind = type(parts[0])
-    names = [f.name for f in fields(kind)]
-    return kind(**{n: _column([getattr(part, n) for part in parts], rows, at) for n in names})
+    runs = [_runs(own, place) for own, place in zip(rows, at, strict=True)]
+    columns = {name: np.empty(sum(map(len, at)), dtype) for name, dtype in kind.dtypes().items()}
+    for name, whole in columns.items():
+        _put([getattr(part, name) for part in parts], runs, whole)
+    return kind(**columns)
 
 
 def places(keys: Sequence[NDArray[np.int64]]) -> list[Rows]:
@@ -114,20 +118,28 @@ def _merge(
             n += 1
 
 
-def _column(
-    columns: Sequence[NDArray[Any]], rows: Sequence[Rows], at: Sequence[Rows]
-) -> NDArray[Any]:
-    whole = np.empty(sum(map(len, rows)), columns[0].dtype)
+def _put(columns: Sequence[NDArray[Any]], runs: Sequence[Runs], whole: NDArray[Any]) -> None:
     # compiled code moves the same bytes whatever they mean
     kind = np.dtype(f"u{whole.itemsize}")
-    for column, own, place in zip(columns, rows, at, strict=True):
-        _move(column.view(kind), own, place, whole.view(kind))
-    return whole
+    for column, own in zip(columns, runs, strict=True):
+        _move(column.view(kind), own, whole.view(kind))
+
+
+def _runs(rows: Rows, at: Rows) -> Runs:
+    """Return (row, place, length) of rows that follow each other here and there [runs, 3].
+
+    The rows of a session do: an index for each row would be most of what is read.
+    """
+    if not len(rows):
+        return np.empty((0, 3), np.int64)
+    breaks = (np.diff(rows) != 1) | (np.diff(at) != 1)
+    first = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    return np.stack([rows[first], at[first], np.diff(first, append=len(rows))], axis=1)
 
 
 @kernel
-def _move(
-    column: NDArray[np.unsignedinteger], rows: Rows, at: Rows, to: NDArray[np.unsignedinteger]
-) -> None:
-    for i in range(len(rows)):
-        to[at[i]] = column[rows[i]]
+def _move(column: NDArray[np.unsignedinteger], runs: Runs, to: NDArray[np.unsignedinteger]) -> None:
+    for run in range(len(runs)):
+        row, place, n = runs[run, 0], runs[run, 1], runs[run, 2]
+        for i in range(n):
+            to[place + i] = column[row + i]

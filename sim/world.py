@@ -186,6 +186,7 @@ class World:
             for left in reversed(range(days)):
                 record, bought = self._run_day(crew, backlog, bought, left > 0)
                 yield record
+                del record  # else it would stay while the next day runs
 
     def scene(self, day: int) -> Scene:
         """Return the scene of a day that is not over; grows the population to the day after."""

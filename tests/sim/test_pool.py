@@ -1,5 +1,6 @@
 """Shards in other processes: the same bytes, and what happens when a process ends."""
 
+import os
 from multiprocessing import active_children
 
 import numpy as np
@@ -173,3 +174,27 @@ def test_a_mailbox_uses_its_drawers_again():
         sizes.add(len(box._mapped(1)))
         box.release(box.read())
     assert len(sizes) == 1
+
+
+class Watched(PoolExecutor):
+    """Tells how much memory its first worker shares with us."""
+
+    def _started(self, recipes):
+        """Remember the crew."""
+        self.crew_made = super()._started(recipes)
+        return self.crew_made
+
+    @property
+    def shared_bytes(self):
+        """Bytes of all drawers."""
+        return os.fstat(self.crew_made._workers[0].box._descriptor).st_size
+
+
+def test_shared_memory_does_not_grow_with_days():
+    """What was told of a day makes room for a later one, as soon as nobody holds it."""
+    executor, sizes = Watched(1, 2), []
+    for record in World(config(), 3).run(server("random"), 12, executor=executor):
+        assert record.n_impressions
+        del record
+        sizes.append(executor.shared_bytes)
+    assert sizes[-1] == sizes[5]
