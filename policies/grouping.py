@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -48,12 +47,12 @@ class ByScenario:
 class ByCalendar:
     """Everyday traffic and that of a promotion, told apart by the platform's own calendar."""
 
-    sale_days: Sequence[int]
+    sale_days: list[int]
     """Days since the world began that belong to the promotion, pre-heat included."""
 
     def __post_init__(self) -> None:
         """Check the days."""
-        good = isinstance(self.sale_days, list | tuple) and len(self.sale_days) > 0
+        good = isinstance(self.sale_days, list) and len(self.sale_days) > 0
         if not good or not all(type(day) is int and day >= 0 for day in self.sale_days):
             raise ConfigError(
                 f"ByCalendar.sale_days = {self.sale_days!r}; allowed: a list of days from 0 on"
