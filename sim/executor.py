@@ -7,17 +7,28 @@ this process; `sim.pool.PoolExecutor` shares them out among processes of this ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sim.bounds import require_int
+from sim.events import Revisits
+from sim.outcome import TickOutcome
 from sim.ranker import Ranker
 from sim.relations import Relations
+from sim.schema import Impressions, Purchases, Refunds
 from sim.shard import Hand, Order, Part, shard_of
+from sim.truth import TruthRows
 
 if TYPE_CHECKING:
     from sim.world import World
+
+R = TypeVar("R", Impressions, TruthRows)
 
 MOST_WORKERS = 256
 MOST_SHARDS = 4096
@@ -52,7 +63,7 @@ class Crew(Protocol):
     def parts(self) -> list[Part]:
         """Wait for the tick that was begun; return what each shard did.
 
-        Arrays may be read-only, and one that is kept may keep all that came with it.
+        Arrays may lie in memory that the tick after the next writes over: copy what stays.
 
         Raises:
             WorkerLost: a worker process ended.
@@ -153,3 +164,56 @@ def split_relations(relations: Relations, n_shards: int) -> list[Relations]:
         return [relations]
     owner = shard_of(relations.key >> 32, n_shards)
     return [relations.take(owner == shard) for shard in range(n_shards)]
+
+
+def merged_relations(parts: Sequence[Relations]) -> Relations:
+    """Return the bonds of all users from those of the shards."""
+    if len(parts) == 1:
+        return parts[0]
+    at = _places([part.key for part in parts])
+    return Relations(
+        _interleaved([part.key for part in parts], at),
+        _interleaved([part.views for part in parts], at),
+        _interleaved([part.follows for part in parts], at),
+    )
+
+
+def merged_outcome(parts: Sequence[TickOutcome]) -> TickOutcome:
+    """Return what all shards did in a tick, in the order in which one shard would have done it.
+
+    Purchases and what follows are in the order of the shards, see `sim.outcome.by_report`.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    at = _places([part.impressions.request_id for part in parts])
+    return TickOutcome(
+        _merged([part.impressions for part in parts], at),
+        _merged([part.truth for part in parts], at),
+        Purchases.concat([part.purchases for part in parts]),
+        Refunds.concat([part.refunds for part in parts]),
+        Revisits.concat([part.revisits for part in parts]),
+    )
+
+
+def _places(keys: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return where each row of ascending keys, of which no two parts share one, stands in all."""
+    order = np.argsort(np.concatenate(keys), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.split(place, np.cumsum([len(key) for key in keys])[:-1])
+
+
+def _merged(records: Sequence[R], at: list[NDArray[np.int64]]) -> R:
+    kind = type(records[0])
+    columns = {
+        f.name: _interleaved([getattr(record, f.name) for record in records], at)
+        for f in fields(kind)
+    }
+    return kind(**columns)
+
+
+def _interleaved(columns: Sequence[NDArray], at: list[NDArray[np.int64]]) -> NDArray:  # type: ignore[type-arg]
+    whole = np.empty(sum(len(column) for column in columns), columns[0].dtype)
+    for column, rows in zip(columns, at, strict=True):
+        whole[rows] = column
+    return whole

@@ -39,6 +39,7 @@ class PoolCrew:
     def __init__(self, parts: Sequence[Recipe]) -> None:
         self._orders = Mailbox()
         self._workers: list[_Worker] = []
+        self._only = parts[0].n_shards == 1
         try:
             with interrupts_held(), one_thread():
                 for recipe in parts:
@@ -85,11 +86,11 @@ class PoolCrew:
                 if isinstance(ready, Connection):
                     worker = waiting.pop(ready)
                     del by_sentinel[worker.process.sentinel]
-                    answers[worker] = worker.answer()
+                    # merging copies; there is nothing to merge where there is one shard
+                    answers[worker] = worker.answer(keep=self._only)
                     break
             else:
                 raise next(iter(by_sentinel.values())).lost()
-        self._orders.release_all()  # whoever answered has read
         return in_order([answers[worker] for worker in self._workers])
 
     def close(self) -> None:
@@ -107,25 +108,27 @@ class _Worker:
     def __init__(self, recipe: Recipe, orders: Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.box = Mailbox()
+        self.boxes = (Mailbox(), Mailbox())
+        self._turn = 0
         self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, orders, self.box, recipe), daemon=True
+            target=_serve, args=(theirs, orders, self.boxes, recipe), daemon=True
         )
         self.process.start()
         theirs.close()  # so that its end shows as the end of the pipe
 
     def send(self, letter: bytes) -> None:
         try:
-            self.connection.send((letter, self.box.read()))
+            self.connection.send_bytes(letter)
         except OSError as error:
             raise self.lost() from error
 
-    def answer(self) -> list[Part]:
+    def answer(self, keep: bool) -> list[Part]:
         try:
             letter = self.connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise self.lost() from error
-        answer: Answer = self.box.get(letter, keep=False)
+        box, self._turn = self.boxes[self._turn], 1 - self._turn
+        answer: Answer = box.get(letter, keep=keep)
         return answer.parts()
 
     def lost(self) -> WorkerLost:
@@ -142,16 +145,18 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection, orders: Mailbox, box: Mailbox, recipe: Recipe) -> None:
-    """Answer orders until the parent has no more."""
+def _serve(
+    connection: Connection, orders: Mailbox, boxes: tuple[Mailbox, Mailbox], recipe: Recipe
+) -> None:
+    """Answer orders until the parent has no more; what it reads in one box it may read on."""
     end_with_parent()
+    turn = 0
     hand: Hand | None = None
     while True:
         try:
-            letter, read = connection.recv()
+            letter = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        box.release(read)
         # a policy may keep what it is told
         order = orders.get(letter, keep=True)
 
@@ -160,7 +165,8 @@ def _serve(connection: Connection, orders: Mailbox, box: Mailbox, recipe: Recipe
             hand = hand or recipe.hand()
             return hand.run(order)
 
-        answer = box.put(served(step))
+        answer = boxes[turn].put(served(step))
+        turn = 1 - turn
         try:
             connection.send_bytes(answer)
         except OSError:

@@ -99,7 +99,6 @@ def _go_on(
     with closing(days), _Desk(writer, executor.apart, on_day) as desk:
         for record in days:
             desk.write(record, world.state)
-            del record  # its rows go as soon as they are written
 
 
 class _Desk:

@@ -16,11 +16,10 @@ from sim.calendar import Today
 from sim.config import ConfigError, WorldConfig
 from sim.drift import FameDrift
 from sim.events import Revisits
-from sim.executor import Crew, Executor, SerialExecutor
+from sim.executor import Crew, Executor, SerialExecutor, merged_outcome, merged_relations
 from sim.intercepts import solve
 from sim.kernel import numbers
 from sim.memory import Memory, Stays, crowd_of
-from sim.merging import day_places, gathered, in_order, relations_in_order
 from sim.outcome import E, TickOutcome, by_report
 from sim.pairs import Pairs, PairTruth, truth_of
 from sim.population import Population, orthogonal, pick
@@ -44,9 +43,9 @@ class DayRecord:
     """One finished day."""
 
     day: int
-    ticks: tuple[tuple[TickOutcome, ...], ...]
-    """What each shard showed tick by tick, with all that comes of it, now or later; `impressions`
-    and `truth` put it together when they are first asked for."""
+    ticks: tuple[TickOutcome, ...]
+    """What was shown tick by tick, with all that comes of it, now or later; `impressions` and
+    `truth` stack it when they are first asked for."""
     purchases: Purchases
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds
@@ -64,30 +63,24 @@ class DayRecord:
     @property
     def n_impressions(self) -> int:
         """How many there are."""
-        return sum(len(part.impressions) for tick in self.ticks for part in tick)
+        return sum(len(tick.impressions) for tick in self.ticks)
 
     def of_scenario(self, scenario: int) -> tuple[Impressions, TruthRows]:
         """Return what was shown in one of SCENARIOS, and its true side."""
-        shown = [[part.impressions for part in tick] for tick in self.ticks]
-        parts = [part for tick in shown for part in tick]
-        truth = [part.truth for tick in self.ticks for part in tick]
-        rows = [np.flatnonzero(part.scenario == scenario) for part in parts]
-        if all(len(tick) == 1 for tick in shown):
-            return Impressions.gathered(parts, rows), TruthRows.gathered(truth, rows)
-        at = day_places(shown, rows)
-        return gathered(parts, rows, at), gathered(truth, rows, at)
+        shown = [Impressions.empty(), *(tick.impressions for tick in self.ticks)]
+        truth = [TruthRows.empty(), *(tick.truth for tick in self.ticks)]
+        rows = [np.flatnonzero(part.scenario == scenario) for part in shown]
+        return Impressions.gathered(shown, rows), TruthRows.gathered(truth, rows)
 
     @cached_property
     def impressions(self) -> Impressions:
         """What was shown on the day."""
-        ticks = [in_order([part.impressions for part in tick]) for tick in self.ticks]
-        return Impressions.concat([Impressions.empty(), *ticks])
+        return Impressions.concat([Impressions.empty(), *(t.impressions for t in self.ticks)])
 
     @cached_property
     def truth(self) -> TruthRows:
         """The true side of the impressions, in their order."""
-        ticks = [in_order([part.truth for part in tick]) for tick in self.ticks]
-        return TruthRows.concat([TruthRows.empty(), *ticks])
+        return TruthRows.concat([TruthRows.empty(), *(t.truth for t in self.ticks)])
 
 
 @dataclass(frozen=True)
@@ -186,7 +179,6 @@ class World:
             for left in reversed(range(days)):
                 record, bought = self._run_day(crew, backlog, bought, left > 0)
                 yield record
-                del record  # else it would stay while the next day runs
 
     def scene(self, day: int) -> Scene:
         """Return the scene of a day that is not over; grows the population to the day after."""
@@ -269,7 +261,7 @@ class World:
         common, n_ticks = self.day(day), self.config.ticks_per_day
         before = self.state.relations if day == 0 else Relations.empty()
         memory, refunds = self.state.memory, self.state.refunds
-        done: list[tuple[TickOutcome, ...]] = []
+        done: list[TickOutcome] = []
         stays: list[Stays] = []
         visitors: list[NDArray[np.int32]] = []
         reported, bonds = [bought], [self.state.relations]
@@ -282,13 +274,12 @@ class World:
             ends = tick + 1 == n_ticks
             if not ends and not backlog.observed:  # shards need nothing else of us
                 crew.begin(Order(day, tick + 1, memory.audience))
-            # 2. what they led to is noted; rows are put together where and when they are wanted
-            outcomes = tuple(part.outcome for part in parts)
-            done.append(outcomes)
-            # each user's stays are in one shard, so their order remains
-            stays += [Stays.among(outcome.impressions) for outcome in outcomes]
-            backlog.add(outcomes)
-            refunds = by_report(Refunds.concat([refunds, *(o.refunds for o in outcomes)]))
+            # 2. what they led to is put together
+            outcome = merged_outcome([part.outcome for part in parts])
+            done.append(outcome)
+            stays.append(Stays.among(outcome.impressions))
+            backlog.add(outcome)
+            refunds = by_report(Refunds.concat([refunds, outcome.refunds]))
             # 3. the platform learns what became known meanwhile, and the next tick begins
             if not ends:
                 known, bought = backlog.learn(start_s + (tick + 1) * self.config.tick_s)
@@ -298,14 +289,13 @@ class World:
         # what is reported between the last tick and midnight belongs to this day's file, and is
         # still news to the ranker at the next day's first tick
         today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
-        every = [outcome for tick in done for outcome in tick]
-        revisits = Revisits.concat([self.state.revisits, *(o.revisits for o in every)])
+        revisits = Revisits.concat([self.state.revisits, *(o.revisits for o in done)])
         memory = memory.after_day(
             self.config, self.population, day, np.concatenate(visitors), Stays.concat(stays),
             self.intercepts.contentment, today,
         )  # fmt: skip
         self.state = State(
-            day + 1, relations_in_order(bonds), memory, backlog.unknown, backlog.pending,
+            day + 1, merged_relations(bonds), memory, backlog.unknown, backlog.pending,
             refunds.take(refunds.known_s > start_s + DAY_S),
             revisits.take(revisits.known_s > start_s + DAY_S),
         )  # fmt: skip
@@ -317,9 +307,7 @@ class World:
             purchases=today,
             refunds=_of_day(refunds, day),
             revisits=_of_day(revisits, day),
-            ultimate=_by_cause(
-                Purchases.concat([Purchases.empty(), *(o.purchases for o in every)])
-            ),
+            ultimate=_by_cause(Purchases.concat([Purchases.empty(), *(o.purchases for o in done)])),
             follows=_follows(before, done),
             on_air=common.scene.on_air,
             catalogue=common.catalogue,
@@ -362,15 +350,15 @@ class World:
         return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
 
 
-def _follows(before: Relations, done: list[tuple[TickOutcome, ...]]) -> Follows:
+def _follows(before: Relations, done: list[TickOutcome]) -> Follows:
     """Return follows from before the world began, and those of a day's sessions."""
     user, streamer = before.followed()
     parts = [Follows(np.zeros(len(user)), user, streamer)]
-    for tick in done:
-        own = [outcome.impressions for outcome in tick]
-        shown = in_order([part.take(part.follow) for part in own])
-        shown = shown.take(np.argsort(shown.known_s, kind="stable"))
-        parts.append(Follows(shown.known_s, shown.user_id, shown.streamer_id))
+    for outcome in done:
+        shown = outcome.impressions
+        rows = np.flatnonzero(shown.follow)
+        rows = rows[np.argsort(shown.known_s[rows], kind="stable")]
+        parts.append(Follows(shown.known_s[rows], shown.user_id[rows], shown.streamer_id[rows]))
     return Follows.concat(parts)
 
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.config import ConfigError
-from sim.executor import SerialExecutor, split_relations
-from sim.merging import places, relations_in_order
+from sim.executor import SerialExecutor, merged_relations, split_relations
 from sim.relations import Relations
 from sim.shard import shard_of
 from sim.world import World
@@ -47,7 +46,7 @@ def test_bonds_are_divided_by_user_and_put_together_again(pairs, n_shards):
     for shard, part in enumerate(parts):
         assert (shard_of(part.key >> 32, n_shards) == shard).all()
         assert (np.diff(part.key) > 0).all()
-    assert same(relations_in_order(parts), whole)
+    assert same(merged_relations(parts), whole)
 
 
 @pytest.mark.parametrize("n_shards", [0, 4097])
@@ -55,19 +54,3 @@ def test_a_bad_number_of_shards_is_refused(n_shards):
     """The message names the field, the value and what is allowed."""
     with pytest.raises(ConfigError, match=f"n_shards = {n_shards}; allowed: "):
         SerialExecutor(n_shards)
-
-
-@given(
-    owner=st.lists(st.integers(0, 4), max_size=80),
-    n_parts=st.integers(1, 5),
-    chosen=st.lists(st.booleans(), min_size=80, max_size=80),
-)
-def test_ascending_keys_are_merged(owner, n_parts, chosen):
-    """Every row of every part stands where sorting puts it, also where a part is empty."""
-    key = np.arange(len(owner), dtype=np.int64) ** 2 - 5
-    part, some = np.array(owner, np.int64) % n_parts, np.array(chosen)[: len(key)]
-    own = [key[(part == i) & some] for i in range(n_parts)]
-    found = np.full(sum(map(len, own)), -99)
-    for keys, at in zip(own, places(own), strict=True):
-        found[at] = keys
-    np.testing.assert_array_equal(found, key[some])

@@ -35,7 +35,7 @@ def test_ticks_of_a_day_do_not_share_memory() -> None:
     """The sheet is used again for every tick; what was made of it must be a copy."""
     (day,) = run(World(config(), 4), "random", 1)
     for name in ("impressions", "truth"):
-        first, second = (getattr(tick[0], name) for tick in day.ticks[:2])
+        first, second = (getattr(tick, name) for tick in day.ticks[:2])
         for column in (f.name for f in fields(first)):
             assert not np.shares_memory(getattr(first, column), getattr(second, column))
 
@@ -47,7 +47,7 @@ def test_requests_take_the_columns_in_the_order_in_which_they_are_asked() -> Non
 
 def test_gathered_rows_equal_stacked_ones_also_of_tables() -> None:
     (day,) = run(World(config(), 4), "random", 1)
-    parts = [tick[0].impressions for tick in day.ticks]
+    parts = [tick.impressions for tick in day.ticks]
     rows = [np.flatnonzero(part.click) for part in parts]
     ends = np.cumsum([0, *map(len, parts)])[:-1]
     expected = day.impressions.take(
