@@ -65,7 +65,8 @@ class ByCalendar:
 
     def of(self, requests: RequestTensors) -> Tensor:
         """Return 1 on days of the sale; see `Grouping`."""
-        return torch.isin(requests.day.long(), torch.tensor(list(self.sale_days))).long()
+        day = requests.day.long()
+        return torch.isin(day, torch.tensor(list(self.sale_days), device=day.device)).long()
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class DBMTL3Network(PairNetwork):
     def request_side(self, request: RequestTensors) -> Tensor:
         """Return [request's part of the first layer; group], [B, W + 1]."""
         group, x = self.served_by(self.grouping.of(request)), self.request(request)
-        if len(self.choice):
+        if len(self.choice) and len(group):
             x = torch.cat(
                 [2.0 * torch.sigmoid(self.choice[s]) * x[rows] for s, rows in routes(group)]
             )[back(group)]

@@ -78,6 +78,14 @@ def test_routes_and_the_way_back(groups: list[int]) -> None:
         )
 
 
+@pytest.mark.parametrize("selective", [False, True])
+def test_no_requests_have_no_vectors(selective: bool) -> None:
+    net = network(model__selective=selective)
+    batch = examples().batch(torch.zeros(0, dtype=torch.int64))
+    width = net.request_side(examples().batch(torch.arange(3)).request).shape[1]
+    assert net.request_side(batch.request).shape == (0, width)
+
+
 def test_a_row_moves_no_foreign_head() -> None:
     net = network()
     rows = rows_of(TAB)
