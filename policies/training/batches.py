@@ -13,6 +13,10 @@ from torch import Tensor
 class Batches(Protocol):
     """Cuts the training rows, the first `n_rows` of a task, into the steps of an epoch."""
 
+    @property
+    def text(self) -> str:
+        """What tells two ways apart: a run that is cut otherwise does not resume this one."""
+
     def count(self, n_rows: int, batch_rows: int) -> int:
         """Return the number of steps of every epoch."""
 
@@ -29,6 +33,8 @@ class Batches(Protocol):
 @dataclass(frozen=True)
 class Shuffled:
     """All rows in random order, cut into equal parts."""
+
+    text = "shuffled"
 
     def count(self, n_rows: int, batch_rows: int) -> int:
         """Return the number of steps."""
@@ -54,6 +60,11 @@ class Alternating:
     """int64 [N], group of each row of the task."""
     temper: float
     """In [0, 1]."""
+
+    @property
+    def text(self) -> str:
+        """See `Batches`."""
+        return f"alternating temper={self.temper}"
 
     def count(self, n_rows: int, batch_rows: int) -> int:
         """Return the number of steps."""

@@ -216,7 +216,9 @@ class _Run:
         self.mark = ""
         self.path: Path | None = None
         if context.folder is not None:
-            self.mark = checkpoint.fingerprint(network, f"{stage} {config} rows={len(task)}")
+            self.mark = checkpoint.fingerprint(
+                network, f"{stage} {config} {batches.text} rows={len(task)}"
+            )
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
     def run(self) -> TrainingRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -232,3 +233,17 @@ def test_targets_weigh_as_much_as_their_group_says() -> None:
 def test_bad_group_weights_are_refused(weights: Any) -> None:
     with pytest.raises(ConfigError, match=r"DBMTL3\.group_weights = .*; allowed: {group: {target"):
         replace(preset("dbmtl3").model, group_weights=weights)
+
+
+def test_batches_that_are_cut_otherwise_do_not_resume(tmp_path: Path) -> None:
+    def fit(temper: float) -> Any:
+        policy = preset("dbmtl3", model__temper=temper, trainer__steps_per_epoch=8)
+        return policy.fit(as_log(LOG), FitContext(seed=2, folder=tmp_path))
+
+    first, other, again = fit(0.0), fit(1.0), fit(1.0)
+    weights = [
+        torch.cat([p.flatten() for p in p.network_.parameters()]) for p in (first, other, again)
+    ]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert again.records_[-1].examples_per_s == 0.0  # it had nothing left to do
