@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,10 +176,11 @@ class NeuralPolicy(ABC):
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
+        told = repr([getattr(self, name) for name in inspect.signature(type(self)).parameters])
         self.records_ = ()
         for phase in self.phases(network, examples):
             record = phase.trainer.run(
-                phase.module or network, phase.task, context, phase.name, phase.batches
+                phase.module or network, phase.task, context, phase.name, phase.batches, told
             )
             self.finished(phase, record, context)
         self.settle(network, examples, context)

@@ -107,6 +107,7 @@ def claims(numbers: pd.DataFrame, said: Sequence[Claim]) -> Chapter:
 
 NOISE, FEW = "no difference beyond chance", "too few events"
 UNDECIDED = (NOISE, FEW)
+UNREPORTED = "a difference where none is reported"
 
 
 def _verdict(found: pd.Series, claim: Claim) -> str:
@@ -115,6 +116,8 @@ def _verdict(found: pd.Series, claim: Claim) -> str:
         return FEW
     if low <= 0.0 <= high:
         return NOISE
+    if claim.reported == 0.0:
+        return UNREPORTED
     if (found["estimate"] > 0.0) != (claim.reported > 0.0):
         return "the other way"
     return "as reported" if low <= claim.reported <= high else "same direction"
@@ -197,9 +200,11 @@ def _online_finding(numbers: pd.DataFrame, policies: tuple[str, ...], control: s
     found = _row(numbers, best, control, ONLINE[0], ALL)
     if found is None:
         return ""
+    beyond = float(found["low"]) > 0.0 or float(found["high"]) < 0.0
     return (
-        f"{best} is worth {wording.lift(found['estimate']).text} more than {control} to a user "
-        f"({wording.interval(found['low'], found['high'])})."
+        f"{best} has the largest lift of {len(policies)}: it is worth "
+        f"{wording.lift(found['estimate']).text} more than {control} to a user "
+        f"({wording.interval(found['low'], found['high'])}){'' if beyond else ', ' + NOISE}."
     )
 
 

@@ -89,8 +89,8 @@ class Trainer:
     """Adam on shuffled batches with a linearly falling rate, stopped early on a time split.
 
     The tables of embeddings may have an optimiser of their own. The fields after `patience` say how
-    steps are computed: all but the first two leave what is learnt unchanged up to rounding, or, for
-    `precision`, up to that of bfloat16.
+    steps are computed: all but the first two leave what is learnt unchanged up to rounding (of
+    bfloat16, for `precision`) and to what is drawn, as parts of a batch drop ids of their own.
     """
 
     epochs: int
@@ -148,6 +148,7 @@ class Trainer:
         context: FitContext,
         stage: str,
         batches: Batches | None = None,
+        told: str = "",
     ) -> TrainingRecord:
         """Train the network in place and leave it with its best weights, in evaluation mode.
 
@@ -157,13 +158,15 @@ class Trainer:
             context: seed; folder for checkpoint and metrics; whether to show progress.
             stage: name of this run, for seeds, files and progress.
             batches: how an epoch is cut into steps; None shuffles all rows.
+            told: all else that decides what is learnt; a run told otherwise does not resume this
+                one.
 
         Raises:
             TrainingError: the loss is not finite, there are no rows, or processes that train
                 together read different checkpoints.
             ConfigError: the device is not to be had, or the environment of `torchrun` is broken.
         """
-        return _Run(self, network, task, context, stage, batches or Shuffled()).run()
+        return _Run(self, network, task, context, stage, batches or Shuffled(), told).run()
 
 
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
@@ -184,6 +187,7 @@ class _Run:
         context: FitContext,
         stage: str,
         batches: Batches,
+        told: str,
     ) -> None:
         if len(task) == 0:
             raise TrainingError(f"{stage}: there are no rows to train on; allowed: at least one")
@@ -217,7 +221,7 @@ class _Run:
         self.path: Path | None = None
         if context.folder is not None:
             self.mark = checkpoint.fingerprint(
-                network, f"{stage} {config} {batches.text} rows={len(task)}"
+                network, f"{stage} {config} {batches.text} {told} rows={len(task)}"
             )
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
@@ -324,6 +328,10 @@ class _Run:
                     total += float(self.task.loss(own, draw, False)) * len(rows)
             loss = self.ranks.summed(total, self.device) / len(self.valid)
             self.network.train()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{self.stage}: held-out loss = {loss} at step {self.step}; allowed: finite losses"
+            )
         if loss < self.best_loss:
             self.best_loss, self.best_step, self.stale = loss, self.step, 0
             self.best = checkpoint.copied(self.network.state_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from policies.contract import FitContext
 from policies.training import checkpoint
 from policies.training.trainer import Trainer, TrainingError, generator
 from sim.config import ConfigError
+from tests.policies.planted_learning import as_log, learning_log, preset
 
 TRAINER = Trainer(
     epochs=3,
@@ -189,3 +191,15 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert stored is not None
     assert torch.equal(stored["a"], torch.ones(1))
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_policy_told_otherwise_does_not_resume(tmp_path: Path) -> None:
+    """The network and the rows are the same; what is learnt from them is not."""
+
+    def fit(weight: float) -> Any:
+        policy = preset("shared_bottom", trainer__steps_per_epoch=8, target_weights__watch=weight)
+        return policy.fit(as_log(learning_log()), FitContext(seed=2, folder=tmp_path))
+
+    first, other, again = fit(1.0), fit(9.0), fit(9.0)
+    assert first.records_[-1].valid_loss != other.records_[-1].valid_loss
+    assert again.records_[-1].examples_per_s == 0.0  # it had nothing left to do

@@ -40,6 +40,14 @@ def test_verdicts(estimate: float, low: float, high: float, verdict: str, beyond
     assert chapter.finding.startswith(f"Of 1 reported effects {beyond} ")
 
 
+def test_a_difference_where_none_is_reported() -> None:
+    claim = Claim("new", "old", "page_ctr", ALL, 0.0)
+    (table,) = chapters.claims(numbers(0.03, 0.01, 0.05), [claim]).tables.values()
+    assert table.rows[0][-1].text == "a difference where none is reported"
+    (table,) = chapters.claims(numbers(0.03, -0.01, 0.05), [claim]).tables.values()
+    assert table.rows[0][-1].text == "no difference beyond chance"
+
+
 def test_a_claim_without_numbers_is_left_out() -> None:
     chapter = chapters.claims(numbers(0.1, 0.0, 0.2), [Claim("x", "old", "page_ctr", ALL, 0.04)])
     (table,) = chapter.tables.values()
