@@ -55,7 +55,7 @@ class Architecture(ABC):
 
         Args:
             network: as `build` made it, trained, in evaluation mode.
-            examples: what it was trained on.
+            examples: the rows that it was trained on.
             targets: in the order of `order`.
         """
         return None

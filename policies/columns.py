@@ -11,7 +11,7 @@ from torch import Tensor
 
 from policies.auxiliary import LABELS
 from policies.features import FeatureStore, Sequences, Side
-from sim.schema import DAY_S, PAD, SCENARIOS, Requests
+from sim.schema import DAY_S, EFFECTIVE_VIEW_S, PAD, SCENARIOS, WATCH_CAP_S, Requests
 
 SIDES = ("user", "refer", "moment", "streamer")
 """Column groups besides `pair`; the first three have one row per request."""
@@ -32,6 +32,10 @@ class SideTensors:
         """Return the rows int64 [n] of every column."""
         parts = (self.ids, self.context, self.dense)
         return SideTensors(*(part.index_select(0, rows) for part in parts))
+
+    def first(self, n: int) -> SideTensors:
+        """Return the first n rows, as views."""
+        return SideTensors(self.ids[:n], self.context[:n], self.dense[:n])
 
     def to(self, device: torch.device) -> SideTensors:
         """Return the columns on `device`."""
@@ -63,6 +67,12 @@ class SequenceTensors:
     def take(self, rows: Tensor) -> SequenceTensors:
         """Return the sequences of the requests int64 [n]."""
         return replace(self, place=self.place.index_select(0, rows))
+
+    def first(self, n: int) -> SequenceTensors:
+        """Return the first n requests' sequences and the table up to the last row they meet."""
+        place = self.place[:n]
+        met = int(place.max()) + 1 if place.numel() else 0
+        return SequenceTensors(place, self.streamers.first(met))
 
     def to(self, device: torch.device) -> SequenceTensors:
         """Return the sequences on `device`."""
@@ -112,6 +122,11 @@ class RequestTensors:
         sides = (self.user.take(rows), self.refer.take(rows), self.moment.take(rows))
         day = self.day.index_select(0, rows)
         return RequestTensors(*sides, day, self.sequences and self.sequences.take(rows))
+
+    def first(self, n: int) -> RequestTensors:
+        """Return the first n rows, as views."""
+        sides = (self.user.first(n), self.refer.first(n), self.moment.first(n))
+        return RequestTensors(*sides, self.day[:n], self.sequences and self.sequences.first(n))
 
     def to(self, device: torch.device) -> RequestTensors:
         """Return the columns on `device`."""
@@ -242,6 +257,31 @@ class SequenceStatistics:
 
 
 @dataclass(frozen=True)
+class LabelStatistics:
+    """What is known of the T labels before training, in the order of LABELS."""
+
+    mean: Tensor
+    """float32 [T], base rates of events and mean shares of quantities."""
+    positive: Tensor
+    """float32 [T], share of rows where a label is above 0."""
+    log_seconds: Tensor
+    """float32 scalar, mean of log(1 + seconds watched)."""
+    effective: Tensor
+    """float32 scalar, share of rows watched for at least EFFECTIVE_VIEW_S."""
+
+    @classmethod
+    def of(cls, labels: Tensor) -> LabelStatistics:
+        """Return the statistics of labels float32 [N, T]."""
+        seconds = WATCH_CAP_S * labels[:, LABELS.index("watch")]
+        return cls(
+            mean=labels.mean(0),
+            positive=(labels > 0.0).float().mean(0),
+            log_seconds=torch.log1p(seconds).mean(),
+            effective=(seconds >= EFFECTIVE_VIEW_S).float().mean(),
+        )
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What a network is built from: vocabularies, moments and widths of its columns."""
 
@@ -252,22 +292,31 @@ class Statistics:
     pair_mean: Tensor
     """float32 [P]."""
     pair_scale: Tensor
-    label_mean: Tensor
-    """float32 [T], base rates in the order of the labels."""
+    labels: LabelStatistics
     n_positions: int
     sequences: SequenceStatistics | None = None
     """None where the log was replayed without histories."""
 
     def base_rates(self, targets: Sequence[str]) -> Tensor:
-        """Return the base rates of `targets`, float32 [len(targets)]."""
-        return self.label_mean[[LABELS.index(name) for name in targets]]
+        """Return the base rates of `targets`, float32 [len(targets)]: where heads begin."""
+        return self.labels.mean[[LABELS.index(name) for name in targets]]
+
+    def beginning(self, logits: Mapping[str, float]) -> Statistics:
+        """Return statistics by which the heads of some targets begin at these logits."""
+        mean = self.labels.mean.clone()
+        for name, z in logits.items():
+            mean[LABELS.index(name)] = torch.tensor(z).sigmoid()
+        return replace(self, labels=replace(self.labels, mean=mean))
 
     def state(self) -> dict[str, Tensor]:
         """Return plain tensors from which `restored` rebuilds the statistics."""
         state = {
             "pair.mean": self.pair_mean,
             "pair.scale": self.pair_scale,
-            "label.mean": self.label_mean,
+            "label.mean": self.labels.mean,
+            "label.positive": self.labels.positive,
+            "label.log_seconds": self.labels.log_seconds,
+            "label.effective": self.labels.effective,
             "positions": torch.tensor(self.n_positions),
         }
         for name in SIDES:
@@ -293,7 +342,12 @@ class Statistics:
             streamer=sides["streamer"],
             pair_mean=state["pair.mean"],
             pair_scale=state["pair.scale"],
-            label_mean=state["label.mean"],
+            labels=LabelStatistics(
+                mean=state["label.mean"],
+                positive=state["label.positive"],
+                log_seconds=state["label.log_seconds"],
+                effective=state["label.effective"],
+            ),
             n_positions=int(state["positions"]),
             sequences=sequences,
         )

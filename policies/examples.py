@@ -13,6 +13,7 @@ from torch import Tensor
 from policies.auxiliary import AuxiliaryLabels
 from policies.columns import (
     Batch,
+    LabelStatistics,
     RequestTensors,
     SequenceStatistics,
     SequenceTensors,
@@ -62,6 +63,13 @@ class Examples:
         taken = {name: getattr(self, name).index_select(0, rows) for name in names}
         return replace(self, streamer=self.streamer.take(rows), **taken)
 
+    def first(self, n_rows: int) -> Examples:
+        """Return the first rows, at least one, and the requests up to theirs, as views."""
+        names = ("pair", "request", "position", "labels", "scenario", "tick")
+        taken = {name: getattr(self, name)[:n_rows] for name in names}
+        requests = self.requests.first(int(self.request[n_rows - 1]) + 1)
+        return Examples(requests=requests, streamer=self.streamer.first(n_rows), **taken)
+
     def batch(self, rows: Tensor) -> Batch:
         """Return the rows int64 [n]."""
         return Batch(
@@ -89,7 +97,7 @@ class Examples:
             streamer=side_statistics(self.streamer, min_count),
             pair_mean=pair_mean,
             pair_scale=pair_scale,
-            label_mean=self.labels.mean(0),
+            labels=LabelStatistics.of(self.labels),
             n_positions=int(self.position.max().item()) + 1,
             sequences=None if sequences is None else SequenceStatistics.of(sequences, min_count),
         )

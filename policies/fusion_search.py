@@ -1,4 +1,4 @@
-"""Search of fusion weights on the held-out end of a log.
+"""Search of fusion weights on the end of a log that the trainer holds out.
 
 Weights that are guessed are the largest free choice of a multi-target ranker. Here they are found:
 the weights that would have ordered the shown rooms of a request best by what they turned out to be
@@ -47,8 +47,6 @@ class SearchedFusion:
     """`value_at_top`: mean worth of the room ranked first, ties averaged; `pairs`: mean over
     requests of the share of pairs of rooms of different worth that are ordered right, the GAUC of
     a graded label, ties one half."""
-    share: float
-    """Share of the rows, the last in time, that are searched on: what the trainer holds out."""
     n_trials: int
     """Sets of weights tried: half at random around the start, half coordinate by coordinate."""
     spread: float
@@ -62,7 +60,6 @@ class SearchedFusion:
             raise refusal(self, "fusion", allowed)
         require_section(self, "worth", Objective)
         require_one_of(self, "metric", METRICS)
-        require(self, "share", 1e-6, 0.9)
         require_int(self, "n_trials", 1, 100_000)
         require(self, "spread", 1e-3, 10.0)
 

@@ -26,7 +26,7 @@ from policies.target_weights import check_weights
 from policies.training.balance import Balance, Fixed
 from policies.training.likelihood import Likelihood, logits
 from policies.training.trainer import Trainer
-from sim.config import require_section
+from sim.config import ConfigError, require_section
 from sim.schema import TARGETS, Requests
 
 _SEARCH = "fusion.json"
@@ -74,6 +74,11 @@ class MultiTaskPolicy(NeuralPolicy):
         else:
             check_weights("target_weights", target_weights)
             self._balance = Fixed(target_weights)
+        if isinstance(fusion, SearchedFusion) and trainer.valid_share == 0.0:
+            raise ConfigError(
+                f"{type(self).__name__}.trainer.valid_share = 0; allowed: above 0, as fusion is "
+                "searched on the rows held out"
+            )
         self._targets = model.order(tuple(self._balance.weights))
         self._factorisation = model.factorisation(self._targets)
 
@@ -123,9 +128,10 @@ class MultiTaskPolicy(NeuralPolicy):
 
     def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
         """Set what the model computes afterwards, then search the fusion's weights."""
-        self.model.settle(network, examples, self.targets)
+        n_train = self.trainer.n_train(len(examples))
+        self.model.settle(network, examples.first(n_train), self.targets)
         if isinstance(self.fusion, SearchedFusion):
-            slates = self._held_out(network, examples, self.fusion)
+            slates = self._held_out(network, examples, n_train, self.fusion)
             self.search_ = self.fusion.search(slates, self.targets, context.seed)
             if context.folder is not None:
                 self.search_.write(context.folder / _SEARCH)
@@ -143,10 +149,11 @@ class MultiTaskPolicy(NeuralPolicy):
             self.search_ = FusionSearch.read(folder / _SEARCH, self.fusion.fusion)
         return self
 
-    def _held_out(self, network: nn.Module, examples: Examples, fusion: SearchedFusion) -> Slates:
-        """Return the last requests of the examples with their predictions at the top."""
-        begin = len(examples) - int(len(examples) * fusion.share)
-        own = examples.request >= examples.request[min(begin, len(examples) - 1)]
+    def _held_out(
+        self, network: nn.Module, examples: Examples, n_train: int, fusion: SearchedFusion
+    ) -> Slates:
+        """Return the requests after the first `n_train` rows, with their predictions at the top."""
+        own = examples.request > examples.request[n_train - 1]
         rows = torch.nonzero(own).flatten()
         scored = []
         with torch.inference_mode():

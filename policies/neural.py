@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -22,6 +23,7 @@ from policies.features import FeatureStore
 from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
 from policies.training.batches import Batches
+from policies.training.parallel import Ranks
 from policies.training.trainer import Task, Trainer, TrainingRecord, generator
 from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
@@ -71,6 +73,8 @@ class Phase:
     """What is trained, the network inside, where that is more than the network."""
     batches: Batches | None = None
     """How an epoch is cut into steps; None shuffles all rows."""
+    n_train: int | None = None
+    """Rows that are trained on, the first ones; None: by the trainer's `valid_share`."""
 
 
 def gradient_norms(network: nn.Module, scenario: int | None) -> GradientNorms:
@@ -172,18 +176,26 @@ class NeuralPolicy(ABC):
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
         store = FeatureStore(self.features, n_categories)
         examples = replay(log, store, self.reads_auxiliary)
-        self._statistics = examples.statistics(self.encoder.min_count)
+        self._statistics = self._known(examples)
         network = self._seeded(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
         told = repr([getattr(self, name) for name in inspect.signature(type(self)).parameters])
         self.records_ = ()
+        is_first = Ranks.from_environment(os.environ).rank == 0
+        noting = context if is_first else replace(context, folder=None)
         for phase in self.phases(network, examples):
             record = phase.trainer.run(
-                phase.module or network, phase.task, context, phase.name, phase.batches, told
+                phase.module or network,
+                phase.task,
+                context,
+                phase.name,
+                phase.batches,
+                told,
+                phase.n_train,
             )
-            self.finished(phase, record, context)
-        self.settle(network, examples, context)
+            self.finished(phase, record, noting)
+        self.settle(network, examples, noting)
         self._serve(network, store)
         return self
 
@@ -198,7 +210,7 @@ class NeuralPolicy(ABC):
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
         store = FeatureStore(self.features, n_categories)
         examples = replay(log, store, self.reads_auxiliary)
-        statistics = examples.statistics(self.encoder.min_count)
+        statistics = self._known(examples)
         for scenario in (None, *np.unique(examples.scenario.numpy()).tolist()):
             network = self._seeded(statistics, context.seed)
             part = examples
@@ -258,6 +270,11 @@ class NeuralPolicy(ABC):
         store.restore(state)
         self._serve(network, store)
         return self
+
+    def _known(self, examples: Examples) -> Statistics:
+        """Return the statistics of the rows trained on: what is held out is new to the network."""
+        n_train = self.trainer.n_train(len(examples))
+        return examples.first(n_train).statistics(self.encoder.min_count)
 
     def _serve(self, network: nn.Module, store: FeatureStore) -> None:
         self.network_, self.store_ = network, store

@@ -14,6 +14,7 @@ is the mean of the label (Papke & Wooldridge 1996, fractional logit).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from policies.auxiliary import AMOUNT_CAP_CNY, LABELS
+from policies.columns import LabelStatistics
 from policies.factorisation import Factorisation, log_odds_of
 from sim.config import require, require_one_of
 from sim.schema import EFFECTIVE_VIEW_S, WATCH_CAP_S
@@ -48,9 +51,17 @@ class Quantity(ABC):
     def log_share(self, z: Tensor) -> Tensor:
         """Return log E[y | x] [N], given that `given` happened if there is one."""
 
+    @abstractmethod
+    def start(self, labels: LabelStatistics) -> float:
+        """Return the logit that is best for all rows alike, where the heads begin."""
+
     def space(self, y: Tensor) -> Tensor | None:
         """Return which rows the logit learns from, bool [N]; None: all."""
         return None
+
+    def _mean(self, labels: LabelStatistics) -> float:
+        """Return the mean label, above 0."""
+        return max(float(labels.mean[LABELS.index(self.target)]), LEAST_SHARE)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,10 @@ class LogSeconds(Quantity):
     def log_share(self, z: Tensor) -> Tensor:
         """Return log((exp(z) - 1) / cap); z with the log of the smearing factor added."""
         return torch.log((torch.expm1(z) / WATCH_CAP_S).clamp(min=LEAST_SHARE))
+
+    def start(self, labels: LabelStatistics) -> float:
+        """Return the mean of log(1 + T)."""
+        return float(labels.log_seconds)
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,16 @@ class WeightedLogistic(Quantity):
         """Return log(odds x unit / cap)."""
         return z + torch.log(torch.tensor(self.unit_s / WATCH_CAP_S))
 
+    def start(self, labels: LabelStatistics) -> float:
+        """Return the log of E[T] / unit over the share of negatives.
+
+        With `negatives: others` slightly above the best: E[T] holds what the negatives watched.
+        """
+        negative = 1.0
+        if self.negatives == "others":
+            negative = max(1.0 - float(labels.effective), LEAST_SHARE)
+        return math.log(self._mean(labels) * WATCH_CAP_S / self.unit_s / negative)
+
 
 @dataclass(frozen=True)
 class GammaHurdle(Quantity):
@@ -131,6 +156,11 @@ class GammaHurdle(Quantity):
     def log_share(self, z: Tensor) -> Tensor:
         """Return z."""
         return z
+
+    def start(self, labels: LabelStatistics) -> float:
+        """Return the log of the mean amount of who buys; where nobody did, of one CNY."""
+        buyers = float(labels.positive[LABELS.index(self.target)])
+        return math.log(self._mean(labels) / buyers if buyers else 1.0 / AMOUNT_CAP_CNY)
 
     def space(self, y: Tensor) -> Tensor:
         """Return where something was bought, as far as known."""

@@ -105,6 +105,12 @@ class DBMTL3(Architecture):
         factor = torch.tensor([[float(row.get(name, 1.0)) for name in targets] for row in rows])
         return Emphasis(self._groups(examples), factor)
 
+    def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
+        """Tell the network which groups it was trained on."""
+        assert isinstance(network, DBMTL3Network)
+        n_groups = len(self.grouping.names)
+        network.rows_seen.copy_(torch.bincount(self._groups(examples), minlength=n_groups))
+
     def _groups(self, examples: Examples) -> Tensor:
         """Return the group of each row, int64 [N]."""
         return self.grouping.of(examples.requests).index_select(0, examples.request)
@@ -132,6 +138,7 @@ class DBMTL3Network(PairNetwork):
     """
 
     rows_seen: Tensor
+    """int64 [G], rows trained on of each group; 0 until `DBMTL3.settle`."""
 
     def __init__(self, statistics: Statistics, encoder: EncoderConfig, model: DBMTL3) -> None:
         """Create the layers."""
@@ -162,8 +169,6 @@ class DBMTL3Network(PairNetwork):
     ) -> Tensor:
         """Return logits [N, T] in the order of the graph's targets."""
         group = request[:, -1].long()
-        if self.training:
-            self.rows_seen += torch.bincount(group, minlength=len(self.groups))
         first = self.first(request[:, :-1], streamer, pair, position)
         f, g = torch.split(first, [self.experts.n_first, self.n_gate], dim=1)
         experts, hidden = self.experts(f), functional.relu(g)
@@ -180,7 +185,7 @@ class DBMTL3Network(PairNetwork):
 
     def served_by(self, group: Tensor) -> Tensor:
         """Return the group whose head serves each row, int64 [B]."""
-        if self.training or not self.rows_seen.any():
+        if not self.rows_seen.any():
             return group
         known = torch.arange(len(self.rows_seen), device=group.device)
         known = torch.where(self.rows_seen > 0, known, self.rows_seen.argmax())

@@ -20,6 +20,7 @@ from policies.models.matched import Matched, MatchedNetwork
 from policies.models.retrieval import RetrievalConfig, RetrievalNetwork
 from policies.multitask import MultiTaskPolicy
 from policies.neural import EncoderConfig, Phase
+from policies.training.balance import Balance
 from policies.training.checkpoint import METRICS, MetricsStream
 from policies.training.likelihood import Likelihood
 from policies.training.next_watched import ENGAGE, KindArea, NextWatched
@@ -183,6 +184,10 @@ class _Retrieving(MultiTaskPolicy):
 class TwoStage(_Retrieving):
     """DMR 2.0: the retrieval model learns first, then the towers read its vectors.
 
+    Both stages learn from the same rows, as no source says otherwise: in training the towers read
+    vectors that have already seen what was watched there, and what was held out from both tells how
+    much of them is memory.
+
     Args:
         model: the network's config.
         target_weights: {target: weight in the loss}; its names are the targets.
@@ -214,20 +219,30 @@ class TwoStage(_Retrieving):
         self.pretrainer = pretrainer
         self._check()
         require_section(self, "pretrainer", Trainer)
+        if pretrainer.valid_share != trainer.valid_share:
+            raise ConfigError(
+                f"TwoStage.pretrainer.valid_share = {pretrainer.valid_share}; allowed: the "
+                f"trainer's {trainer.valid_share}, as both stages hold out the same end of the log"
+            )
 
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
-        """Learn to retrieve, where anything was watched, then maximise the likelihood."""
-        retrieve = Phase("retrieve", self._next_watched(network, examples), self.pretrainer)
+        """Learn to retrieve, where anything was watched, then maximise the likelihood.
+
+        Both hold out the same end of the log.
+        """
+        task = self._next_watched(network, examples)
+        n_train = int((task.positive < self.trainer.n_train(len(examples))).sum())
         last = super().phases(network, examples)
-        return (retrieve, *last) if len(retrieve.task) else last
+        if n_train == 0:
+            return last
+        return (Phase("retrieve", task, self.pretrainer, n_train=n_train), *last)
 
     def finished(self, phase: Phase, record: TrainingRecord, context: FitContext) -> None:
         """Measure the kinds after stage 1."""
         super().finished(phase, record, context)
         if isinstance(phase.task, NextWatched):
-            n = len(phase.task)
-            n_valid = int(n * self.pretrainer.valid_share) or n
-            held_out = torch.arange(n - n_valid, n)
+            n, n_train = len(phase.task), phase.n_train or 0
+            held_out = torch.arange(n_train if n_train < n else 0, n)
             self._measure(phase.task, held_out, phase.name, context)
 
 
@@ -267,6 +282,10 @@ class EndToEnd(_Retrieving):
         require(self, "retrieval_weight", 1e-6, 1000.0)
         if model.frozen:
             raise ConfigError("EndToEnd.model.frozen = True; allowed: False, there is one stage")
+        if isinstance(target_weights, Balance):
+            raise ConfigError(
+                f"EndToEnd.target_weights = {target_weights!r}; allowed: {{target: weight}}"
+            )
 
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Minimise both losses at once."""
@@ -281,7 +300,7 @@ class EndToEnd(_Retrieving):
         super().finished(phase, record, context)
         assert isinstance(phase.task, Joint)
         retrieval = phase.task.retrieval
-        n_valid = int(len(phase.task) * self.trainer.valid_share)
-        held_out = torch.nonzero(retrieval.positive >= len(phase.task) - n_valid).flatten()
+        n_train = self.trainer.n_train(len(phase.task))
+        held_out = torch.nonzero(retrieval.positive >= n_train).flatten()
         rows = held_out if len(held_out) else torch.arange(len(retrieval))
         self._measure(retrieval, rows, phase.name, context)

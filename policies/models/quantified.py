@@ -69,8 +69,12 @@ class WithQuantities(Architecture):
     def build(
         self, statistics: Statistics, encoder: EncoderConfig, targets: Sequence[str]
     ) -> nn.Module:
-        """Return the model's network, able to scale its predictions where a quantity needs it."""
-        network = self.model.build(statistics, encoder, targets)
+        """Return the model's network, its heads beginning where the quantities say.
+
+        It can scale its predictions where a quantity needs it.
+        """
+        starts = {name: q.start(statistics.labels) for name, q in self.quantities.items()}
+        network = self.model.build(statistics.beginning(starts), encoder, targets)
         return Smeared(network, len(targets)) if self._smeared() else network
 
     def batches(self, examples: Examples) -> Batches | None:
@@ -118,6 +122,11 @@ class WithQuantities(Architecture):
         factors: tuple[tuple[int, ...], ...] = getattr(base, "ancestors", ())
         for k, of in enumerate(factors):
             for name in self.quantities:
+                if column[name] == k and of != (k,):
+                    raise ConfigError(
+                        f"{field}.{name}: the model has it as a child of {targets[of[0]]} in a "
+                        "product; allowed: targets that need no other there"
+                    )
                 if column[name] != k and column[name] in of:
                     raise ConfigError(
                         f"{field}.{name}: the model multiplies its probability into "

@@ -141,6 +141,10 @@ class Trainer:
         if self.device == "cuda" and no_gpu:
             raise refusal(self, "device", "auto or cpu, as torch finds no GPU")
 
+    def n_train(self, n_rows: int) -> int:
+        """Return how many rows, the first in time, are trained on; the others are held out."""
+        return n_rows - int(n_rows * self.valid_share)
+
     def run(
         self,
         network: nn.Module,
@@ -149,6 +153,7 @@ class Trainer:
         stage: str,
         batches: Batches | None = None,
         told: str = "",
+        n_train: int | None = None,
     ) -> TrainingRecord:
         """Train the network in place and leave it with its best weights, in evaluation mode.
 
@@ -160,13 +165,17 @@ class Trainer:
             batches: how an epoch is cut into steps; None shuffles all rows.
             told: all else that decides what is learnt; a run told otherwise does not resume this
                 one.
+            n_train: rows that are trained on, the first ones; None: by `valid_share`.
 
         Raises:
             TrainingError: the loss is not finite, there are no rows, or processes that train
                 together read different checkpoints.
             ConfigError: the device is not to be had, or the environment of `torchrun` is broken.
         """
-        return _Run(self, network, task, context, stage, batches or Shuffled(), told).run()
+        if n_train is None:
+            n_train = self.n_train(len(task))
+        cut = batches or Shuffled()
+        return _Run(self, network, task, context, stage, cut, told, n_train).run()
 
 
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
@@ -188,8 +197,9 @@ class _Run:
         stage: str,
         batches: Batches,
         told: str,
+        n_train: int,
     ) -> None:
-        if len(task) == 0:
+        if n_train == 0:
             raise TrainingError(f"{stage}: there are no rows to train on; allowed: at least one")
         self.config, self.network, self.stage = config, network, stage
         self.context, self.batches = context, batches
@@ -199,8 +209,7 @@ class _Run:
         self.ranks.join(self.device)
         self.network.to(self.device)
         self.task = task.to(self.device) if isinstance(task, Movable) else task
-        n_valid = int(len(task) * config.valid_share)
-        self.n_train = len(task) - n_valid
+        self.n_train = n_train
         self.valid = torch.arange(self.n_train, len(task))
         self.batch_rows = min(config.batch_rows, max(1, self.n_train // config.steps_per_epoch))
         self.per_epoch = batches.count(self.n_train, self.batch_rows)
@@ -221,7 +230,7 @@ class _Run:
         self.path: Path | None = None
         if context.folder is not None:
             self.mark = checkpoint.fingerprint(
-                network, f"{stage} {config} {batches.text} {told} rows={len(task)}"
+                network, f"{stage} {config} {batches.text} {told} rows={n_train}/{len(task)}"
             )
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
@@ -324,9 +333,8 @@ class _Run:
             blocks = torch.split(self.valid, 4 * self.config.batch_rows)
             with torch.inference_mode(), self.casting():
                 for rows in blocks[self.ranks.rank :: self.ranks.size]:
-                    own = rows.to(self.device)
-                    total += float(self.task.loss(own, draw, False)) * len(rows)
-            loss = self.ranks.summed(total, self.device) / len(self.valid)
+                    total += self._held_out(rows.to(self.device), draw)
+            loss = self.ranks.summed(total, self.device)
             self.network.train()
         if not math.isfinite(loss):
             raise TrainingError(
@@ -339,6 +347,12 @@ class _Run:
             self.stale += 1
             self.done = self.stale >= self.config.patience
         return loss
+
+    def _held_out(self, rows: Tensor, draw: torch.Generator) -> float:
+        """Return what a block of rows adds to the held-out loss."""
+        if isinstance(self.task, Divisible):
+            return float(self.task.part(rows, self.valid.to(self.device), draw, False))
+        return float(self.task.loss(rows, draw, False)) * (len(rows) / len(self.valid))
 
     def _resume(self) -> None:
         stored = None if self.path is None else checkpoint.read(self.path)

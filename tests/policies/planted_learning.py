@@ -339,12 +339,12 @@ def pair_columns(store: FeatureStore, requests: Requests) -> NDArray[np.float32]
 
 
 def preset(name: str, **changes: object) -> Any:
-    """Build the policy of conf/policy/<name>.yaml; `trainer__epochs=1` changes trainer.epochs."""
+    """Build the policy of conf/policy/<name>.yaml; `trainer__epochs=1` sets trainer.epochs."""
     objective = {"_target_": "sim.config.Objective"} | OBJECTIVE.weights()
     root = OmegaConf.create({"objective": objective, "policy": registry.node(name)})
     assert isinstance(root, DictConfig)
     for key, value in changes.items():
-        OmegaConf.update(root.policy, key.replace("__", "."), value, force_add=False)
+        OmegaConf.update(root.policy, key.replace("__", "."), value, merge=False)
     return build(root.policy)
 
 

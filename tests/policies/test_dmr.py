@@ -274,6 +274,17 @@ def names(built: nn.Module, start: str) -> Iterator[str]:
     return (n for n, _ in built.named_parameters() if n.startswith(start))
 
 
+def test_both_stages_hold_out_the_same_rows() -> None:
+    policy, data = preset("dmr2"), examples()
+    retrieve, rank = policy.phases(policy.build(data.statistics(1)), data)
+    cut = len(data) - int(len(data) * policy.trainer.valid_share)
+    assert rank.n_train is None
+    assert retrieve.n_train == int((data.labels[:cut, TARGETS.index("engage")] > 0.5).sum())
+    assert 0 < retrieve.n_train < len(retrieve.task)
+    with pytest.raises(ConfigError, match=r"pretrainer.valid_share = 0.2; allowed: the trainer's"):
+        preset("dmr2", pretrainer__valid_share=0.2)
+
+
 def test_end_to_end_adds_both_losses() -> None:
     policy = preset("dmr_e2e", retrieval_weight=3.0)
     (phase,) = policy.phases(new_network(policy), examples())

@@ -318,6 +318,21 @@ def test_parts_of_a_likelihood_sum_to_it(factorisation: Factorisation) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_a_held_out_loss_is_a_mean_over_spaces_not_over_blocks() -> None:
+    """Held-out rows run in blocks; a target's mean is over all rows of its space at once."""
+    policy = preset("dbmtl_conditional", trainer__epochs=1)
+    log = as_log(learning_log())
+    data = replay(log, FeatureStore(FEATURES, n_categories=4))
+    network = policy.build(data.statistics(1))
+    (phase,) = policy.phases(network, data)
+    trainer = replace(phase.trainer, batch_rows=20, valid_share=0.5)
+    record = trainer.run(network, phase.task, FitContext(seed=0), "train")
+    held_out = torch.arange(len(data))[trainer.n_train(len(data)) :]
+    with torch.no_grad():
+        whole = float(phase.task.loss(held_out, generator(0), False))
+    assert record.valid_loss == pytest.approx(whole, rel=1e-5)
+
+
 def test_names_that_are_not_allowed_are_refused() -> None:
     for change, message in (
         ({"tables": "sgd"}, "Trainer.tables = 'sgd'; allowed: one of adam, rowwise_adagrad"),

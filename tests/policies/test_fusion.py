@@ -23,7 +23,7 @@ FUSIONS: list[Fusion] = [
     AdditiveFusion(HEAVY),
     MultiplicativeFusion(HEAVY, {"watch": ["engage"], "like": ["watch"], "follow": ["like"]}),
     WeightedFusion({"engage": 2.0, "watch": 3.0, "follow": 1000.0}),
-    SearchedFusion(MultiplicativeFusion(OBJECTIVE, GRAPH), OBJECTIVE, "pairs", 0.1, 10, 0.5),
+    SearchedFusion(MultiplicativeFusion(OBJECTIVE, GRAPH), OBJECTIVE, "pairs", 10, 0.5),
 ]
 EXTREMES = (0.0, 1e-45, 1.1754942e-38, 1e-20, 0.5, 1.0 - 2**-24, 1.0)
 """Least denormal and least normal float32, and neighbours of both ends."""

@@ -13,14 +13,14 @@ from policies.fusion import AdditiveFusion, MultiplicativeFusion, WeightedFusion
 from policies.fusion_search import SearchedFusion, Slates, pairs, value_at_top
 from sim.config import ConfigError, Objective
 from tests.policies.planted_learning import OBJECTIVE, as_log, preset, serving_requests
-from tests.policies.test_models import LOG, fitted
+from tests.policies.test_models import LOG
 
 NAMES = ("engage", "watch", "purchase")
 START = Objective(
     engage=10.0, watch=1.0, like=0.0, comment=0.0, follow=0.0, bag_click=0.0, cart=0.0, purchase=0.1
 )
 SEARCH = SearchedFusion(
-    AdditiveFusion(START), OBJECTIVE, metric="value_at_top", share=0.5, n_trials=80, spread=1.0
+    AdditiveFusion(START), OBJECTIVE, metric="value_at_top", n_trials=80, spread=1.0
 )
 
 
@@ -111,7 +111,7 @@ def test_without_slates_nothing_is_searched() -> None:
 
 
 def test_a_policy_ranks_by_what_was_found_and_keeps_it(tmp_path: Path) -> None:
-    policy = preset("dbmtl_searched", trainer__steps_per_epoch=10, fusion__share=0.4)
+    policy = preset("dbmtl_searched", trainer__steps_per_epoch=10, trainer__valid_share=0.4)
     policy.fit(as_log(LOG), FitContext(seed=5, folder=tmp_path / "fit"))
     assert (tmp_path / "fit" / "fusion.json").exists()
     found, requests = policy.search_, serving_requests(20, LOG)
@@ -120,21 +120,27 @@ def test_a_policy_ranks_by_what_was_found_and_keeps_it(tmp_path: Path) -> None:
     by_ranking = sum(found.fusion.objective.weights()[k] * p[k] for k in p)
     np.testing.assert_allclose(policy.score(requests), by_ranking, rtol=1e-5)
     policy.save(tmp_path)
-    loaded = preset("dbmtl_searched", fusion__share=0.4).load(tmp_path)
+    loaded = preset("dbmtl_searched", trainer__valid_share=0.4).load(tmp_path)
     assert loaded.search_ == found
     assert np.array_equal(loaded.score(requests), policy.score(requests))
     # the network itself is that of the plain preset
-    assert np.array_equal(p["like"], fitted("dbmtl").predict(requests)["like"])
+    plain = preset("dbmtl", trainer__steps_per_epoch=10, trainer__valid_share=0.4)
+    plain.fit(as_log(LOG), FitContext(seed=5))
+    assert np.array_equal(p["like"], plain.predict(requests)["like"])
 
 
 def test_the_held_out_end_is_searched_and_nothing_before() -> None:
-    policy = preset("dbmtl_searched", trainer__steps_per_epoch=10, fusion__share=0.25)
+    policy = preset("dbmtl_searched", trainer__steps_per_epoch=10, trainer__valid_share=0.25)
     policy.fit(as_log(LOG), FitContext(seed=5))
-    rows, several = LOG.rows, 0
-    last = rows.request_id[len(rows) - int(0.25 * len(rows))]
-    _, count = np.unique(rows.request_id[rows.request_id >= last], return_counts=True)
-    several = int((count > 1).sum())
-    assert policy.search_.n_requests == several
+    rows = LOG.rows
+    last = rows.request_id[len(rows) - int(0.25 * len(rows)) - 1]
+    _, count = np.unique(rows.request_id[rows.request_id > last], return_counts=True)
+    assert policy.search_.n_requests == int((count > 1).sum())
+
+
+def test_without_rows_held_out_there_is_no_search() -> None:
+    with pytest.raises(ConfigError, match=r"trainer.valid_share = 0; allowed: above 0"):
+        preset("dbmtl_searched", trainer__valid_share=0.0)
 
 
 def test_auxiliary_labels_can_be_weighed() -> None:

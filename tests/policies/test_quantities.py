@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from policies.auxiliary import LABELS
+from policies.columns import LabelStatistics
 from policies.contract import FitContext
 from policies.factorisation import Conditional, Marginal
 from policies.models.dbmtl import DBMTL
@@ -74,6 +75,34 @@ def test_the_best_amount_is_the_mean_of_who_buys() -> None:
     z = best_logit(quantity, y)
     assert float(z.exp()) == pytest.approx(0.2, rel=1e-6)
     assert (quantity.loss(torch.linspace(-9.0, 3.0, 50), torch.full((50,), 0.1)) >= 0.0).all()
+
+
+@pytest.mark.parametrize("quantity", ALL, ids=repr)
+def test_heads_begin_at_the_best_constant(quantity: Quantity) -> None:
+    """Loss of the start over all rows, beside that of the constant that Newton's method finds."""
+    data = examples()
+    y = data.labels[:, LABELS.index(quantity.target)]
+    space = quantity.space(y)
+    rows = y if space is None else y[space]
+    start = quantity.start(LabelStatistics.of(data.labels))
+    at_start = quantity.loss(torch.full_like(rows, start), rows).mean()
+    at_best = quantity.loss(best_logit(quantity, y).float().expand(len(rows)), rows).mean()
+    assert float(at_start) <= float(at_best) * 1.001 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("weighted_loss", "watch"), ("dbmtl_promotion", "amount")]
+)
+def test_networks_begin_near_the_best_constant(name: str, target: str) -> None:
+    policy, data = preset(name), examples()
+    start = policy.model.quantities[target].start(LabelStatistics.of(data.labels))
+    with torch.no_grad():
+        z = logits(new_network(policy), data.batch(torch.arange(len(data))))
+    assert float(z[:, policy.targets.index(target)].mean()) == pytest.approx(start, abs=0.3)
+    others = [name for name in policy.targets if name != target]
+    rates = data.labels[:, [LABELS.index(name) for name in others]].mean(0).clamp(1e-6)
+    odds = z[:, [policy.targets.index(name) for name in others]].mean(0)
+    assert torch.allclose(odds, rates.logit(), atol=0.3)
 
 
 def test_an_expected_amount_is_the_chance_to_buy_times_what_buyers_pay() -> None:
@@ -202,6 +231,11 @@ def test_quantities_that_do_not_fit_are_refused() -> None:
         WithQuantities(model, {})
     with pytest.raises(ConfigError, match=r"negatives = 'some'; allowed: one of others, all"):
         WeightedLogistic(60.0, "some")
+    esmm = preset("esmm").model
+    with pytest.raises(ConfigError, match="child of purchase in a product"):
+        WithQuantities(
+            replace(esmm, needs={"amount": ["purchase"]}), {"amount": GammaHurdle()}
+        ).order(("purchase", "amount"))
 
 
 def test_a_factor_of_another_targets_probability_is_refused() -> None:
