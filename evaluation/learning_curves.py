@@ -143,7 +143,7 @@ def _curve(way: Way, examples: Examples, steps: int, rows: int, seed: int) -> li
         own = own.repeat(-(-steps * rows // len(own)))
     own = own[torch.linspace(0, len(own) - 1, steps * rows).long()]
     part = examples.only(own)
-    network = policy._seeded(examples.statistics(policy.encoder.min_count), seed)
+    network = policy.untrained(policy.known(examples.first(int(past.sum()))), seed)
     (phase,) = policy.phases(network, part)
     task = Watched(phase.task, network, held, max(1, steps // READINGS))
     trainer = replace(phase.trainer, batch_rows=rows)

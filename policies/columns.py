@@ -41,6 +41,11 @@ class SideTensors:
         """Return the columns on `device`."""
         return SideTensors(*(part.to(device) for part in (self.ids, self.context, self.dense)))
 
+    @property
+    def scenario(self) -> Tensor:
+        """Index into SCENARIOS, int64 [N], of user, moment or streamer columns."""
+        return (self.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
+
     def without_ids(self, share: float, generator: torch.Generator) -> SideTensors:
         """Return the columns with each id replaced by 0 (unknown) with probability `share`."""
         if share == 0.0 or self.ids.shape[1] == 0:
@@ -146,7 +151,7 @@ class RequestTensors:
     @property
     def scenario(self) -> Tensor:
         """Index into SCENARIOS of each request, int64 [B]."""
-        return (self.moment.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
+        return self.moment.scenario
 
 
 @dataclass(frozen=True)

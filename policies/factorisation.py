@@ -194,14 +194,8 @@ def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> T
 
 def chains(factorisation: Factorisation, targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the pairs (ancestor, descendant) with P(descendant | x) <= P(ancestor | x) always."""
-    if not isinstance(factorisation, Nested):
-        return ()
-    return tuple(
-        (targets[j], targets[k])
-        for k, of in enumerate(factorisation.ancestors)
-        for j in of
-        if j != k
-    )
+    ancestors: tuple[tuple[int, ...], ...] = getattr(factorisation, "ancestors", ())
+    return tuple((targets[j], targets[k]) for k, of in enumerate(ancestors) for j in of if j != k)
 
 
 def product_log_odds(z: Tensor, factors: Sequence[Sequence[int]]) -> Tensor:

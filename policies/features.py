@@ -27,6 +27,12 @@ HOUR_S = 3_600.0
 MAX_STEP = 15
 """Steps of a session from here on share one category."""
 
+MOMENT_FIELDS = ("scenario", "entry", "hour", "step")
+"""Categories of the moment, in their order. Those of user and streamer begin with the scenario,
+too."""
+
+HOUR = MOMENT_FIELDS.index("hour")
+
 USER_DAYS = 2 * len(TARGETS) + 2
 """Dense user column with log(1 + days since joining), 0 for users not known."""
 
@@ -159,7 +165,7 @@ class FeatureStore(EventMemory):
         return Sequences(place, side)
 
     def moment(self, requests: Requests) -> Side:
-        """Return where and when each request happens, B rows."""
+        """Return where and when each request happens, B rows, its context MOMENT_FIELDS."""
         hour = (requests.time_s % DAY_S // HOUR_S).astype(np.int32)
         none = np.zeros((len(requests), 0))
         return Side(

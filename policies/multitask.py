@@ -105,7 +105,8 @@ class MultiTaskPolicy(NeuralPolicy):
     @property
     def chains(self) -> tuple[tuple[str, str], ...]:
         """Pairs (parent, child) with P(child) <= P(parent) by construction; see `Chained`."""
-        return chains(self._factorisation, self.targets)
+        pairs = chains(self._factorisation, self.targets)
+        return tuple(pair for pair in pairs if set(pair) <= set(TARGETS))
 
     def build(self, statistics: Statistics) -> nn.Module:
         """Return the untrained network of the model."""

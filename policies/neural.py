@@ -147,6 +147,17 @@ class NeuralPolicy(ABC):
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Return what the network learns, one phase after the other, the last one to be served."""
 
+    def known(self, examples: Examples) -> Statistics:
+        """Return the statistics of the rows trained on: what is held out is new to the network."""
+        n_train = self.trainer.n_train(len(examples))
+        return examples.first(n_train).statistics(self.encoder.min_count)
+
+    def untrained(self, statistics: Statistics, seed: int) -> nn.Module:
+        """Build the network with initial weights that depend on `seed` only."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.set_state(generator(seed, "weights").get_state())
+            return self.build(statistics)
+
     def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
         """Do what is left once the weights are learnt; here nothing."""
         return None
@@ -176,8 +187,8 @@ class NeuralPolicy(ABC):
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
         store = FeatureStore(self.features, n_categories)
         examples = replay(log, store, self.reads_auxiliary)
-        self._statistics = self._known(examples)
-        network = self._seeded(self._statistics, context.seed)
+        self._statistics = self.known(examples)
+        network = self.untrained(self._statistics, context.seed)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
         told = repr([getattr(self, name) for name in inspect.signature(type(self)).parameters])
@@ -210,9 +221,9 @@ class NeuralPolicy(ABC):
         n_categories = int(log.catalogue().streamer_category.max(initial=-1)) + 1
         store = FeatureStore(self.features, n_categories)
         examples = replay(log, store, self.reads_auxiliary)
-        statistics = self._known(examples)
+        statistics = self.known(examples)
         for scenario in (None, *np.unique(examples.scenario.numpy()).tolist()):
-            network = self._seeded(statistics, context.seed)
+            network = self.untrained(statistics, context.seed)
             part = examples
             if scenario is not None:
                 part = examples.only(torch.nonzero(examples.scenario == scenario).flatten())
@@ -255,7 +266,7 @@ class NeuralPolicy(ABC):
                 f"{folder} holds a policy of kind {content['kind']}; allowed: {self.kind}"
             )
         self._statistics = Statistics.restored(content["statistics"])
-        network = self._seeded(self._statistics, 0)
+        network = self.untrained(self._statistics, 0)
         try:
             network.load_state_dict(content["network"])
         except RuntimeError as error:
@@ -271,11 +282,6 @@ class NeuralPolicy(ABC):
         self._serve(network, store)
         return self
 
-    def _known(self, examples: Examples) -> Statistics:
-        """Return the statistics of the rows trained on: what is held out is new to the network."""
-        n_train = self.trainer.n_train(len(examples))
-        return examples.first(n_train).statistics(self.encoder.min_count)
-
     def _serve(self, network: nn.Module, store: FeatureStore) -> None:
         self.network_, self.store_ = network, store
         self._scorer = Scorer(cast("TwoSided", network), store)
@@ -286,9 +292,3 @@ class NeuralPolicy(ABC):
                 f"{type(self).__qualname__} is not fitted; allowed: after fit(log, context) or load"
             )
         return self._scorer
-
-    def _seeded(self, statistics: Statistics, seed: int) -> nn.Module:
-        """Build the network with initial weights that depend on `seed` only."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.set_state(generator(seed, "weights").get_state())
-            return self.build(statistics)

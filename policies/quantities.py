@@ -95,8 +95,9 @@ class WeightedLogistic(Quantity):
     """Logistic regression whose positives weigh their watch time; its odds are watch time.
 
     Source: Covington, Adams & Sargin (RecSys 2016, section 4.2). There a row is either a positive
-    of weight T or a negative of weight 1 (`negatives: others`), so the odds are E[T] / P(negative):
-    close to E[T] while positives are rare, and above it by 1 / (1 - p) where they are not. With
+    of weight T or a negative of weight 1 (`negatives: others`), so the odds are the positives' part
+    of E[T] over P(negative): close to E[T] while positives are rare, and above it by 1 / (1 - p)
+    where they are not. With
     `negatives: all` every row is a negative of weight 1 as well, and the odds are E[T] exactly.
     """
 
@@ -176,6 +177,11 @@ class Quantified:
     quantities: tuple[tuple[int, Quantity, int | None], ...]
     """Column of the target, its quantity, and the column of what it is given; no other target's
     probability may use the column as a factor."""
+
+    @property
+    def ancestors(self) -> tuple[tuple[int, ...], ...]:
+        """Those of the base; see `policies.factorisation.Nested`. Empty where it has none."""
+        return getattr(self.base, "ancestors", ())
 
     def log_odds(self, z: Tensor) -> Tensor:
         """Return the log-odds of probabilities and expected shares, [N, T]."""

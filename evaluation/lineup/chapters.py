@@ -105,6 +105,37 @@ def claims(numbers: pd.DataFrame, said: Sequence[Claim]) -> Chapter:
     )  # fmt: skip
 
 
+def apart(numbers: pd.DataFrame, control: str) -> Chapter:
+    """Which policies differ in value by no more than chance."""
+    policies = by_value(numbers, control)
+    rows, alike = [], 0
+    for at, policy in enumerate(policies):
+        tied = [name for name in policies if _alike(numbers, policy, name)]
+        alike += sum(name in policies[at + 1 :] for name in tied)
+        rows.append((Cell(policy), Cell(", ".join(tied) or wording.MISSING)))
+    n_pairs = len(policies) * (len(policies) - 1) // 2
+    leaders = ", ".join(name for name in policies if _alike(numbers, policies[0], name))
+    lead = (
+        f"Pairs whose paired lift in {wording.metric(ONLINE[0])} has a 95 % interval that holds 0. "
+        "No correction for the number of pairs: of those without a difference about one in twenty "
+        "would be missing here."
+    )
+    finding = f"{alike} of {n_pairs} pairs of policies differ in value by no more than chance"
+    if leaders:
+        finding += f"; nobody can tell {policies[0]} from {leaders}"
+    table = Table(("policy", "no difference beyond chance from"), tuple(rows), frozenset({0, 1}))
+    words = "Policies that cannot be told apart"
+    return Chapter(
+        "apart", "Differences that are noise", lead, (), {words: table}, frozenset({words}),
+        finding=f"{finding}.",
+    )  # fmt: skip
+
+
+def _alike(numbers: pd.DataFrame, policy: str, other: str) -> bool:
+    found = _row(numbers, policy, other, ONLINE[0], ALL)
+    return found is not None and not (found["low"] > 0.0 or found["high"] < 0.0)
+
+
 NOISE, FEW = "no difference beyond chance", "too few events"
 UNDECIDED = (NOISE, FEW)
 UNREPORTED = "a difference where none is reported"
@@ -130,6 +161,11 @@ def targets(numbers: pd.DataFrame, control: str) -> Chapter:
     for head, words in (("auc", "AUC"), ("gauc", "GAUC, users weighted by impressions")):
         names = [f"{head}/{target}" for target in _BINARY]
         tables[words] = _table(quality, by_value(numbers, control), names, _BINARY)
+    names = [f"auc/{target}" for target in _BINARY]
+    for scenario in SCENARIOS:
+        tables[f"AUC, {wording.scenario(scenario)}"] = _table(
+            _level(numbers, "offline", scenario), by_value(numbers, control), names, _BINARY
+        )
     lead = (
         "On the rows shown on the last day of the log, which no model was trained on. GAUC of the "
         "purchase is that of purchases among impressions."

@@ -176,6 +176,7 @@ def _opened(folder: Path) -> tuple[Lineup, Heading, tuple[Chapter, ...]]:
     numbers, control = pooled(lineup.rows), str(asked.control)
     parts = (
         chapters.online(numbers, lineup.costs, control),
+        chapters.apart(numbers, control),
         chapters.claims(numbers, said),
         chapters.targets(numbers, control),
         chapters.scenarios(numbers, control),

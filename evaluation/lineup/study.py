@@ -11,10 +11,11 @@ import pandas as pd
 from evaluation import offline, online
 from evaluation.contest import Contest, hold_contest
 from evaluation.environment import source_digest
+from evaluation.intervals import lift
 from evaluation.lineup.claim import Claim
 from evaluation.lineup.settings import COSTS, TABLE, LineupSettings
 from evaluation.progress import StudyProgress
-from evaluation.results import Results, Row, Subject
+from evaluation.results import ALL, Results, Row, Subject
 from evaluation.settings import StudySettings
 from evaluation.simulation import UNREAD, code_digest, digest, log_key
 from evaluation.study import offline_protocol
@@ -24,13 +25,17 @@ from evaluation.trial import Trial, limit_threads
 COST_COLUMNS = ("world_seed", "policy", "parameters", "examples_per_s", "pairs_per_s", "fit_s")
 
 
+VALUE = "value_per_user"
+"""The online metric by which policies are told apart."""
+
+
 @dataclass(frozen=True)
 class Lineup:
     """All seeds together."""
 
     rows: pd.DataFrame
-    """See `evaluation.results`; comparisons with the control, and with the other policy of a
-    claim."""
+    """See `evaluation.results`; comparisons with the control and with the other policy of a claim
+    in all metrics, of all pairs of policies in value."""
     costs: pd.DataFrame
     """COST_COLUMNS; NaN where a policy is not trained."""
 
@@ -94,14 +99,24 @@ def _rows(cell: StudySettings, claims: tuple[Claim, ...], contest: Contest) -> I
             yield from offline.level_rows(subject, trial.judgement, protocol)
         yield from online.level_rows(subject, trial.deployment.observed, "online")
         others = {claim.over for claim in claims if claim.policy == trial.policy}
-        for name in sorted(others | {control.policy} - {trial.policy}):
+        compared = others | {control.policy} - {trial.policy}
+        for name in sorted(compared):
             yield from _against(subject, trial, by_name[name])
+        for other in contest.trials:
+            if other.policy not in compared and other.policy != trial.policy:
+                yield _value_against(subject, trial, other)
 
 
 def _against(subject: Subject, trial: Trial, other: Trial) -> Iterator[Row]:
     """Yield the paired comparisons of two deployments among the same users."""
     pairs = trial.deployment.observed, other.policy, other.deployment.observed
     yield from online.comparison_rows(subject, *pairs, "online")
+
+
+def _value_against(subject: Subject, trial: Trial, other: Trial) -> Row:
+    """Return the paired lift in value alone: what tells any two policies apart."""
+    pair = (one.deployment.observed.estimate(VALUE, ALL) for one in (trial, other))
+    return subject.lift(VALUE, "online", lift(*pair).interval(), other.policy, scenario=ALL)
 
 
 def _costs(cell: StudySettings, contest: Contest) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from policies.columns import RequestTensors, Statistics
 
 
 class RequestEncoder(nn.Module):
-    """[user; moment], and with `refer` [user; refer; moment].
+    """[user; moment], and with `refer` [user; moment; refer].
 
     Args:
         statistics: vocabularies and moments.

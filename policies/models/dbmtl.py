@@ -24,7 +24,7 @@ class DBMTL(Architecture):
     """Config of `DBMTLNetwork`."""
 
     graph: Mapping[str, Sequence[str]]
-    """{child: parents}, any acyclic graph over names of TARGETS; its names are the targets."""
+    """{child: parents}, any acyclic graph over names of LABELS; its names are the targets."""
     refer: bool
     """Whether the network reads the refer; without it the model is blind to what was just watched,
     as the models of the Taobao Live talk (2021) before RUI."""

@@ -25,7 +25,7 @@ class DBMTL2(Architecture):
     """Config of `DBMTL2Network`."""
 
     graph: Mapping[str, Sequence[str]]
-    """{child: parents}, any acyclic graph over names of TARGETS; its names are the targets."""
+    """{child: parents}, any acyclic graph over names of LABELS; its names are the targets."""
     refer: bool
     """Whether the network reads the refer; without it the model is blind to what was just watched,
     as the models of the Taobao Live talk (2021) before RUI."""

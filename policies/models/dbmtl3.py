@@ -39,7 +39,7 @@ class DBMTL3(Architecture):
     """Config of `DBMTL3Network`."""
 
     graph: Mapping[str, Sequence[str]]
-    """{child: parents}, any acyclic graph over names of TARGETS; its names are the targets."""
+    """{child: parents}, any acyclic graph over names of LABELS; its names are the targets."""
     grouping: Grouping
     """What is told apart: scenarios, promotion and everyday, new and settled users."""
     refer: bool

@@ -64,7 +64,7 @@ class ESMMNetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: what needs what, and widths of layers.
-        targets: T names of TARGETS.
+        targets: T names of LABELS.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class GMSLNetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: the chain and widths of layers.
-        targets: T names of TARGETS, the chain first.
+        targets: T names of LABELS, the chain first.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class MMoENetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: number of experts and widths of layers.
-        targets: T names of TARGETS.
+        targets: T names of LABELS.
     """
 
     def __init__(

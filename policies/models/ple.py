@@ -62,7 +62,7 @@ class PLENetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: numbers of experts and widths of layers.
-        targets: T names of TARGETS.
+        targets: T names of LABELS.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from policies.neural import EncoderConfig, NeuralPolicy, Phase
 from policies.training.contrast import Blocks, Groups, Partners, info_nce, triplet
 from policies.training.trainer import Trainer
 from sim.config import require, require_int, require_section, require_widths
-from sim.schema import SCENARIOS, TARGETS, Requests
+from sim.schema import TARGETS, Requests
 
 ENGAGE = TARGETS.index("engage")
 
@@ -72,14 +72,14 @@ class SASSNetwork(nn.Module):
 
     def users(self, user: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global vector of each request, [B, D] each."""
-        x, scenario = self.user(user), scenario_of(user)
+        x, scenario = self.user(user), user.scenario
         own, shared = self.user_tower(x, scenario)
         linear = self.user_linear(x)
         return own + linear + self.user_bias(self.user_tower.scenario(scenario)), shared + linear
 
     def items(self, streamer: SideTensors) -> tuple[Tensor, Tensor]:
         """Return the scenario's and the global vector of each room, [N, D] each."""
-        x, scenario = self.streamer(streamer), scenario_of(streamer)
+        x, scenario = self.streamer(streamer), streamer.scenario
         own, shared = self.item_tower(x, scenario)
         linear = self.item_linear(x)
         return own + linear + self.item_bias(self.item_tower.scenario(scenario)), shared + linear
@@ -103,11 +103,6 @@ def bias_net(n_in: int, hidden: Sequence[int], n_out: int) -> nn.Module:
     """Return an MLP [N, n_in] -> [N, n_out] with a linear last layer."""
     mlp = MLP(n_in, hidden)
     return nn.Sequential(mlp, nn.Linear(mlp.width, n_out))
-
-
-def scenario_of(side: SideTensors) -> Tensor:
-    """Return the scenario int64 [N] of user or streamer columns, their first category."""
-    return (side.context[:, 0].long() - 1).clamp(0, len(SCENARIOS) - 1)
 
 
 @dataclass

@@ -40,7 +40,7 @@ class SeparateNetwork(nn.Module):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         each: widths of every network's layers.
-        targets: T names of TARGETS.
+        targets: T names of LABELS.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class SharedBottomNetwork(PairNetwork):
         statistics: vocabularies and moments.
         encoder: widths of embeddings.
         model: widths of layers.
-        targets: T names of TARGETS.
+        targets: T names of LABELS.
     """
 
     def __init__(

@@ -11,14 +11,12 @@ from torch.nn import functional
 
 from policies.columns import RequestTensors, SideTensors
 from policies.examples import Examples
+from policies.features import HOUR
 from policies.training.contrast import Groups
 from policies.training.trainer import generator
 from sim.schema import TARGETS
 
 ENGAGE = TARGETS.index("engage")
-_HOUR = 2
-"""Column of the hour among those of the moment."""
-
 RIVALS = 20
 """Rooms that each watched one is compared with in `NextWatched.areas`."""
 
@@ -41,8 +39,8 @@ class KindArea:
 
     kind: str
     auc: float
-    """Probability that a watched room scores above another one shown in the same hour, whose odds
-    of being drawn are corrected for."""
+    """Probability that a watched room stands above another one shown in the same hour, by what the
+    kind's softmax reads; see `NextWatched.areas`."""
 
 
 class NextWatched:
@@ -165,7 +163,7 @@ def log_softmaxes(
 
 def hour_of(examples: Examples) -> Tensor:
     """Return the tick, hour and scenario of each row as one number, int64 [N]."""
-    hour = examples.requests.moment.context[:, _HOUR].long().index_select(0, examples.request)
+    hour = examples.requests.moment.context[:, HOUR].long().index_select(0, examples.request)
     key = (examples.tick * (int(hour.max()) + 1) + hour) * (int(examples.scenario.max()) + 1)
     number: Tensor = torch.unique(key + examples.scenario, return_inverse=True)[1]
     return number

@@ -33,11 +33,17 @@ def test_one_command_leaves_tables_and_a_page(done: tuple[Path, Path]) -> None:
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     rows, costs = (pd.read_parquet(out / f"{name}.parquet") for name in ("results", "costs"))
     assert set(rows["world_seed"]) == {0, 1}
-    compared = rows[rows["control"] != ""].groupby("policy")["control"].unique()
+    compared = (
+        rows[rows["metric"] == "page_ctr"].query("control != ''").groupby("policy")["control"]
+    )
+    compared = compared.unique()
     assert {name: set(of) for name, of in compared.items()} == {
         "random": {"popularity"},
         "shared_bottom": {"popularity", "random"},
     }
+    in_value = rows[rows["metric"] == "value_per_user"].query("control != ''")
+    pairs = set(zip(in_value["policy"], in_value["control"], strict=True))
+    assert len(pairs) == 6
     trained = costs.set_index("policy").loc["shared_bottom"]
     assert (trained["parameters"] > 1000).all()
     assert (costs["pairs_per_s"] > 0.0).all()

@@ -91,7 +91,7 @@ def expected_auc(p: np.ndarray, scores: np.ndarray) -> float:
 def test_what_is_held_out_is_new_to_the_network() -> None:
     """Vocabularies, moments and base rates are those of the rows trained on."""
     policy, data = preset("dbmtl", trainer__valid_share=0.3, encoder__min_count=1), examples()
-    known = policy._known(data)
+    known = policy.known(data)
     n_train = policy.trainer.n_train(len(data))
     assert torch.allclose(known.labels.mean, data.labels[:n_train].mean(0))
     assert torch.allclose(known.pair_mean, data.pair[:n_train].mean(0), atol=1e-5)

@@ -13,10 +13,12 @@ from evaluation.results import ALL, RELATIVE_LIFT
 CLAIM = Claim("new", "old", "page_ctr", ALL, 0.04)
 
 
-def numbers(estimate: float, low: float, high: float) -> pd.DataFrame:
+def numbers(
+    estimate: float, low: float, high: float, policy: str = "new", metric: str = "page_ctr"
+) -> pd.DataFrame:
     """Return a pooled table with one comparison."""
     row = {
-        "policy": "new", "control": "old", "scenario": ALL, "slice": ALL, "metric": "page_ctr",
+        "policy": policy, "control": "old", "scenario": ALL, "slice": ALL, "metric": metric,
         "unit": RELATIVE_LIFT, "kind": "online", "estimate": estimate, "low": low, "high": high,
     }  # fmt: skip
     return pd.DataFrame([row])
@@ -53,3 +55,25 @@ def test_a_claim_without_numbers_is_left_out() -> None:
     (table,) = chapter.tables.values()
     assert table.rows == ()
     assert chapter.finding == ""
+
+
+def test_what_differs_by_chance_is_said_to() -> None:
+    """Of three pairs one is told apart; which way round it was compared does not matter."""
+    value = "value_per_user"
+    lifts = {
+        ("a", "old"): (0.3, 0.1, 0.5),
+        ("b", "old"): (0.1, -0.1, 0.3),
+        ("a", "b"): (0.2, 0.0, 0.4),
+    }
+    rows = [
+        numbers(sign * x, *sorted((sign * low, sign * high)), one, value).assign(control=other)
+        for (a, b), (x, low, high) in lifts.items()
+        for one, other, sign in ((a, b, 1.0), (b, a, -1.0))
+    ]
+    chapter = chapters.apart(pd.concat(rows), "old")
+    (table,) = chapter.tables.values()
+    assert [tuple(cell.text for cell in row) for row in table.rows] == [
+        ("a", "b"), ("b", "a, old"), ("old", "b"),
+    ]  # fmt: skip
+    assert chapter.finding.startswith("2 of 3 pairs of policies differ in value by no more than")
+    assert chapter.finding.endswith("nobody can tell a from b.")
