@@ -13,11 +13,11 @@ from policies.columns import RequestTensors, SideTensors, Statistics
 from policies.neural import EncoderConfig
 
 
-class PairNetwork(nn.Module, ABC):
-    """z = upper(W x + b), x = [user; moment; refer, if read; streamer; pair].
+class PairEncoder(nn.Module):
+    """W x + b, x = [user; moment; refer, if read; streamer; pair].
 
     The first layer is a sum of a request's part and a room's part, so that each is computed once,
-    however many pairs they make; a subclass says what stands above it.
+    however many pairs they make.
 
     Args:
         statistics: vocabularies and moments.
@@ -50,6 +50,10 @@ class PairNetwork(nn.Module, ABC):
     def streamer_side(self, streamer: SideTensors) -> Tensor:
         """Return the room's part of the first layer [N, W]."""
         return self.first.streamer_part(self.streamer(streamer))
+
+
+class PairNetwork(PairEncoder, ABC):
+    """z = upper(W x + b) of a `PairEncoder`; a subclass says what stands above the first layer."""
 
     def join(
         self, request: Tensor, streamer: Tensor, pair: Tensor, position: Tensor | None

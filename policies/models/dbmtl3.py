@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from policies.architecture import Architecture
 from policies.blocks.experts import ExpertBank, Gates
-from policies.blocks.pairwise import PairNetwork
+from policies.blocks.pairwise import PairEncoder
 from policies.blocks.relation import BayesianRelation
 from policies.blocks.towers import Heads, OwnTowers
 from policies.columns import RequestTensors, Statistics
@@ -122,7 +122,7 @@ class DBMTL3(Architecture):
         return DBMTL3Network(statistics, encoder, self)
 
 
-class DBMTL3Network(PairNetwork):
+class DBMTL3Network(PairEncoder):
     """f_e = MLP_e(x), shared; for a row of group s: h_k = sum_e g^s_ke f_e, z = DBMTL_s(h).
 
     The gates of group s read a hidden layer that all groups share, so that their weights belong to
@@ -178,10 +178,6 @@ class DBMTL3Network(PairNetwork):
         ]
         z = torch.cat(parts) if parts else first.new_zeros(0, self.groups[0].n_targets)
         return z.index_select(0, back(group))
-
-    def upper(self, first: Tensor) -> Tensor:
-        """Not used: the layers above the first depend on the group, see `join`."""
-        raise NotImplementedError
 
     def served_by(self, group: Tensor) -> Tensor:
         """Return the group whose head serves each row, int64 [B]."""
