@@ -265,7 +265,7 @@ def _doctor(rest: list[str]) -> int:
 
 
 def _dials(rest: list[str]) -> int:
-    from evaluation.dials import DialSettings, run_dials
+    from evaluation.dials.board import DialSettings, run_dials
 
     settings = DialSettings.parse(rest)
     turned = run_dials(settings)
@@ -276,7 +276,7 @@ def _dials(rest: list[str]) -> int:
 
 
 def _bench(rest: list[str]) -> int:
-    from evaluation.bench import bench
+    from evaluation.bench.command import bench
 
     sys.stdout.write(f"{bench(rest)}\n")
     return 0

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
@@ -87,8 +86,6 @@ def render(folder: Path) -> Path:
         ReportError: the line-up is not finished, or a table is broken.
         OSError: the page cannot be written.
     """
-    from plotly.offline import get_plotlyjs
-
     lineup, heading, parts = _opened(folder)
     counts = _counts(lineup, heading)
     replace_text(folder / README, markdown(heading, parts, counts))
@@ -99,9 +96,9 @@ def render(folder: Path) -> Path:
             study=heading,
             chapters=parts,
             findings=[part.finding for part in parts if part.finding],
-            plots={},
+            plots={},  # all is said in tables, so the page needs no library
             dark=dict(drawing.DARK),
-            plotly=Markup(get_plotlyjs()),
+            plotly="",
             **counts,
         )
     )

@@ -1,0 +1,1 @@
+"""Benchmarks: speeds and sizes of every part, beside floors and other libraries."""

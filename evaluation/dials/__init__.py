@@ -1,0 +1,1 @@
+"""Dials: what turning each of the world's dials moves, and that it moves nothing else."""
