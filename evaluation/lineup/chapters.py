@@ -94,7 +94,8 @@ def claims(numbers: pd.DataFrame, said: Sequence[Claim]) -> Chapter:
         "the paired lift of the two in this world. No dial was turned to make one appear."
     )
     finding = (
-        f"Of {seen} reported effects {beyond} differ from nothing beyond chance in this world."
+        f"Of {seen} reported effects {beyond} {'differs' if beyond == 1 else 'differ'} from nothing "
+        "beyond chance in this world."
         if seen
         else ""
     )
