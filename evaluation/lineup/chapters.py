@@ -93,9 +93,9 @@ def claims(numbers: pd.DataFrame, said: Sequence[Claim]) -> Chapter:
         "The lift that the source reports of a system over another one, on its platform, beside "
         "the paired lift of the two in this world. No dial was turned to make one appear."
     )
+    verb = "differs" if beyond == 1 else "differ"
     finding = (
-        f"Of {seen} reported effects {beyond} {'differs' if beyond == 1 else 'differ'} from nothing "
-        "beyond chance in this world."
+        f"Of {seen} reported effects {beyond} {verb} from nothing beyond chance in this world."
         if seen
         else ""
     )
