@@ -29,9 +29,8 @@ from policies.contract import FitContext, Policy, Privileged, Updatable, is_priv
 from policies.trespass import watched
 from sim.config import WorldConfig, build
 from sim.log import Log
-from sim.log_writer import state_path
 from sim.schema import DAY_S
-from sim.state import State
+from sim.state import State, state_path
 from sim.truth_log import logged_truth
 from sim.world import World
 

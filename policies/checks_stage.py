@@ -308,7 +308,7 @@ def planted_stage() -> Stage:
 
 
 def _identity(name: str, world: World) -> LogIdentity:
-    return LogIdentity(name, world.config.name, SEED, 2, world.config.tick_s)
+    return LogIdentity(name, world.config.name, SEED, 2, world.config.tick_s, n_parts=1)
 
 
 def _without_truth(folder: Path) -> None:

@@ -24,6 +24,14 @@ def locked(array: NDArray[T]) -> NDArray[T]:
     return view
 
 
+def places(keys: Sequence[Ints]) -> list[NDArray[np.int64]]:
+    """Return where each row of ascending keys, of which no two parts share one, stands in all."""
+    order = np.argsort(np.concatenate(keys), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.split(place, np.cumsum([len(key) for key in keys])[:-1])
+
+
 class Columns:
     """Row selection, concatenation and length, shared by the struct-of-arrays records."""
 
@@ -66,6 +74,16 @@ class Columns:
             for column, own, end in zip(of_parts, rows, ends, strict=True):
                 # without a mode numpy writes to a buffer first; rows are there, so none is clipped
                 column.take(own, axis=0, out=columns[name][end - len(own) : end], mode="clip")
+        return cls(**columns)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Self], at: Sequence[Ints]) -> Self:
+        """Put row i of part j at row `at[j][i]` of one record, see `places`."""
+        columns: dict[str, NDArray[np.generic]] = {}
+        for name, dtype in cls.dtypes().items():
+            columns[name] = np.empty(sum(len(part) for part in parts), dtype)
+            for part, rows in zip(parts, at, strict=True):
+                columns[name][rows] = getattr(part, name)
         return cls(**columns)
 
     @classmethod

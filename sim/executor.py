@@ -7,28 +7,20 @@ this process; `sim.pool.PoolExecutor` shares them out among processes of this ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from sim.bounds import require_int
-from sim.events import Revisits
-from sim.outcome import TickOutcome
+from sim.partition import shard_of
 from sim.ranker import Ranker
-from sim.relations import Relations
-from sim.schema import Impressions, Purchases, Refunds
-from sim.shard import Hand, Order, Part, shard_of
-from sim.truth import TruthRows
+from sim.shard import Hand, Order, Own, Part
+from sim.state import State
 
 if TYPE_CHECKING:
     from sim.world import World
-
-R = TypeVar("R", Impressions, TruthRows)
 
 MOST_WORKERS = 256
 MOST_SHARDS = 4096
@@ -55,7 +47,11 @@ class Elsewhere(RuntimeError):
 
 
 class Crew(Protocol):
-    """The shards of one run, under way; ticks are begun and awaited in turn."""
+    """The shards of one run, under way; what is begun is awaited in turn."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether shards keep rows and bonds and make pages of them, see `Hand`."""
 
     def begin(self, order: Order) -> None:
         """Let every shard start on a tick."""
@@ -64,6 +60,18 @@ class Crew(Protocol):
         """Wait for the tick that was begun; return what each shard did.
 
         Arrays may lie in memory that the tick after the next writes over: copy what stays.
+
+        Raises:
+            WorkerLost: a worker process ended.
+        """
+
+    def begin_pages(self) -> None:
+        """Let every shard make the pages of the day whose last tick was begun."""
+
+    def pages(self) -> dict[str, pa.Buffer]:
+        """Wait for the pages that were begun; return all by name.
+
+        They may lie in memory that the pages after the next are written over.
 
         Raises:
             WorkerLost: a worker process ended.
@@ -88,13 +96,16 @@ class Executor(Protocol):
             ConfigError: the ranker must be sent to another process and cannot.
         """
 
-    def crew(self, world: World, ranker: Ranker, chunks: int) -> AbstractContextManager[Crew]:
+    def crew(
+        self, world: World, ranker: Ranker, chunks: int, n_parts: int
+    ) -> AbstractContextManager[Crew]:
         """Return the shards of `world` at its state, ready to go on; left, they are gone.
 
         Args:
             world: not altered by what is done elsewhere.
             ranker: whoever ranks; workers outside this process get copies.
             chunks: parts into which a shard's sessions of a tick are cut.
+            n_parts: of the log that is written, whose pages shards may make; 0 where none is.
         """
 
 
@@ -119,18 +130,20 @@ class SerialExecutor:
         """Return the same ranker."""
         return ranker
 
-    def crew(self, world: World, ranker: Ranker, chunks: int) -> SerialCrew:
+    def crew(self, world: World, ranker: Ranker, chunks: int, n_parts: int) -> SerialCrew:
         """Return the shards of the world; the ranker itself serves and observes."""
-        bonds = split_relations(world.state.relations, self.n_shards)
-        return SerialCrew(Hand(world, ranker, range(self.n_shards), self.n_shards, bonds, chunks))
+        own, n = dealt(world.state, self.n_shards), self.n_shards
+        return SerialCrew(Hand(world, ranker, range(n), n, own, chunks, keeps=False))
 
 
 class SerialCrew:
-    """Shards of this process: a tick runs when its parts are asked for.
+    """Shards of this process: a tick runs when its parts are asked for; pages are left to others.
 
     Args:
         hand: steps them.
     """
+
+    keeps = False
 
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
@@ -157,63 +170,18 @@ class SerialCrew:
         order, self._order = self._order, None
         return self._hand.run(order)
 
+    def begin_pages(self) -> None:
+        """Do nothing: there are none."""
 
-def split_relations(relations: Relations, n_shards: int) -> list[Relations]:
-    """Return the bonds of the users of each shard."""
-    if n_shards == 1:
-        return [relations]
-    owner = shard_of(relations.key >> 32, n_shards)
-    return [relations.take(owner == shard) for shard in range(n_shards)]
-
-
-def merged_relations(parts: Sequence[Relations]) -> Relations:
-    """Return the bonds of all users from those of the shards."""
-    if len(parts) == 1:
-        return parts[0]
-    at = _places([part.key for part in parts])
-    return Relations(
-        _interleaved([part.key for part in parts], at),
-        _interleaved([part.views for part in parts], at),
-        _interleaved([part.follows for part in parts], at),
-    )
+    def pages(self) -> dict[str, pa.Buffer]:
+        """Return none."""
+        return {}
 
 
-def merged_outcome(parts: Sequence[TickOutcome]) -> TickOutcome:
-    """Return what all shards did in a tick, in the order in which one shard would have done it.
-
-    Purchases and what follows are in the order of the shards, see `sim.outcome.by_report`.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    at = _places([part.impressions.request_id for part in parts])
-    return TickOutcome(
-        _merged([part.impressions for part in parts], at),
-        _merged([part.truth for part in parts], at),
-        Purchases.concat([part.purchases for part in parts]),
-        Refunds.concat([part.refunds for part in parts]),
-        Revisits.concat([part.revisits for part in parts]),
-    )
-
-
-def _places(keys: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """Return where each row of ascending keys, of which no two parts share one, stands in all."""
-    order = np.argsort(np.concatenate(keys), kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return np.split(place, np.cumsum([len(key) for key in keys])[:-1])
-
-
-def _merged(records: Sequence[R], at: list[NDArray[np.int64]]) -> R:
-    kind = type(records[0])
-    columns = {
-        f.name: _interleaved([getattr(record, f.name) for record in records], at)
-        for f in fields(kind)
-    }
-    return kind(**columns)
-
-
-def _interleaved(columns: Sequence[NDArray], at: list[NDArray[np.int64]]) -> NDArray:  # type: ignore[type-arg]
-    whole = np.empty(sum(len(column) for column in columns), columns[0].dtype)
-    for column, rows in zip(columns, at, strict=True):
-        whole[rows] = column
-    return whole
+def dealt(state: State, n_shards: int) -> list[Own]:
+    """Return what each shard has at the beginning."""
+    owner = shard_of(state.unknown.user_id, n_shards)
+    return [
+        Own(bonds, state.unknown.take(owner == shard))
+        for shard, bonds in enumerate(state.relations.divided(n_shards))
+    ]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim.events import Revisits
+from sim.partition import rows_path
 from sim.schedule import SLOT_S, SLOTS_PER_DAY, cells
 from sim.schema import (
     EFFECTIVE_VIEW_S,
@@ -33,7 +34,7 @@ D = TypeVar("D", Impressions, TruthRows)
 E = TypeVar("E", Purchases, Refunds, Follows, Revisits)
 
 MANIFEST = "manifest.json"
-VERSION = 4
+VERSION = 5
 
 FEEDBACK = ("like", "comment", "follow", "bag_click", "cart")
 """Binary feedback that is known when the stay is over."""
@@ -69,6 +70,8 @@ class Log:
     day_s: float
     n_ids: tuple[int, ...] = (0, 0, 0)
     """Users, streamers and products: ids are below these."""
+    n_parts: int = 1
+    """Files into which each day's rows are divided by user."""
 
     @classmethod
     def open(cls, folder: Path) -> Log:
@@ -92,7 +95,10 @@ class Log:
         """Return the days of a log that its manifest says are written."""
         end_s = manifest["days_written"] * manifest["day_s"]
         n_ids = tuple(manifest["entities"][entity] for entity in CATALOGUE_PARTS)
-        return cls(folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"], n_ids)
+        return cls(
+            folder, 0.0, end_s, end_s, manifest["tick_s"], manifest["day_s"], n_ids,
+            manifest["parts"],
+        )  # fmt: skip
 
     @classmethod
     def nothing(cls, tick_s: float, day_s: float) -> Log:
@@ -267,9 +273,10 @@ class Log:
         """
         parts = []
         for code, scenario in enumerate(SCENARIOS):
-            path = f"{table}/day={day:04d}/scenario={scenario}/part-0.parquet"
             constant: dict[str, int] = {"scenario": code} if kind is Impressions else {}
-            parts.append(from_table(kind, self._read(path), **constant))
+            for part in range(self.n_parts):
+                path = rows_path(table, day, scenario, part)
+                parts.append(from_table(kind, self._read(path), **constant))
         rows = kind.concat(parts)
         # a request lies in one file, its positions in order
         return rows.take(np.argsort(rows.request_id, kind="stable"))

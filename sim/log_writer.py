@@ -20,13 +20,15 @@ from typing import Any, Self
 import pyarrow as pa
 
 from sim import arrow
+from sim.day_record import DayRecord
+from sim.direct_write import DirectWriter
 from sim.folder_lock import FolderLock
 from sim.log import MANIFEST, VERSION, LogError, check_files, read_manifest
+from sim.pages import row_pages
 from sim.schedule import SLOT_S
 from sim.schema import DAY_S, SCENARIOS
-from sim.state import State
+from sim.state import COMMON, State, state_path
 from sim.tables import entity_tables, to_parquet, to_table
-from sim.world import DayRecord
 
 STATES_KEPT = 2
 """States that stay: the newest, to go on from, and the one before the last day, from which the
@@ -43,6 +45,8 @@ class LogIdentity:
     seed: int
     days: int
     tick_s: float
+    n_parts: int
+    """Files into which each day's rows are divided by user."""
 
 
 class LogWriter:
@@ -61,6 +65,7 @@ class LogWriter:
         self.folder = folder
         self.identity = identity
         self._lock = FolderLock(folder)
+        self._direct = DirectWriter()
         self.manifest = self._open()
 
     def __enter__(self) -> Self:
@@ -167,6 +172,7 @@ class LogWriter:
             "days": self.identity.days,
             "days_written": 0,
             "tick_s": self.identity.tick_s,
+            "parts": self.identity.n_parts,
             "day_s": DAY_S,
             "impressions": 0,
             "purchases": 0,
@@ -184,24 +190,25 @@ class LogWriter:
             for name, content in self._contents(record, state):
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(path.open("wb"))
-                file.write(content)
-                file.flush()
-                opened.append(file)
+                opened.append(self._direct.write(path, content))
+                stack.callback(os.close, opened[-1])
                 sizes[name] = content.size
             # all are on their way before the first is waited for
-            for file in opened:
-                os.fsync(file.fileno())
+            for descriptor in opened:
+                os.fsync(descriptor)
         return sizes
 
     def _contents(self, record: DayRecord, state: State) -> Iterator[tuple[str, pa.Buffer]]:
         """Yield (name, bytes) of every file of the day."""
-        day = f"day={record.day:04d}"
-        for code, scenario in enumerate(SCENARIOS):
-            shown, truth = record.of_scenario(code)
-            part = f"{day}/scenario={scenario}/part-0.parquet"
-            yield f"impressions/{part}", to_parquet(to_table(shown, drop=("scenario",)))
-            yield f"truth/impressions/{part}", to_parquet(to_table(truth))
+        day, n_parts = f"day={record.day:04d}", self.identity.n_parts
+        after = state_path(record.day + 1)
+        if record.pages is not None:
+            yield from record.pages.items()
+            yield f"{after}/{COMMON}", state.common(n_parts)
+        else:
+            shown = [(tick.impressions, tick.truth) for tick in record.ticks]
+            yield from row_pages(record.day, shown, range(n_parts), n_parts)
+            yield from ((f"{after}/{name}", content) for name, content in state.files(n_parts))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
         yield f"revisits/{day}/part-0.parquet", to_parquet(to_table(record.revisits))
@@ -210,12 +217,11 @@ class LogWriter:
         yield f"on_air/{day}/part-0.parquet", to_parquet(on_air_table(record))
         for entity, table in entity_tables(record.catalogue, record.day).items():
             yield f"{entity}/{day}/part-0.parquet", to_parquet(table)
-        yield state_path(record.day + 1), State.to_buffer(state)
 
     def _extended(self, record: DayRecord, sizes: dict[str, int]) -> dict[str, Any]:
         """Return the manifest with the day."""
-        files = self.manifest["files"] | sizes
-        files.pop(state_path(record.day + 1 - STATES_KEPT), None)
+        files, old = self.manifest["files"] | sizes, state_path(record.day + 1 - STATES_KEPT)
+        files = {name: size for name, size in files.items() if not name.startswith(f"{old}/")}
         return self.manifest | {
             "files": files,
             "entities": {
@@ -246,15 +252,11 @@ class LogWriter:
 
     def _drop_old_states(self) -> None:
         """Remove states that the manifest no longer names; one that resists does no harm."""
-        for path in (self.folder / state_path(0)).parent.iterdir():
+        for path in (self.folder / state_path(0)).parent.glob("*/*"):
             if path.relative_to(self.folder).as_posix() not in self.manifest["files"]:
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-
-def state_path(day: int) -> str:
-    """Return where the state at the start of `day` lies, relative to the log."""
-    return f"truth/state/day={day:04d}.arrow"
+                    path.parent.rmdir()  # refused until it is empty
 
 
 def on_air_table(record: DayRecord) -> pa.Table:

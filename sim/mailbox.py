@@ -79,6 +79,29 @@ class Mailbox:
         os.close(self._descriptor)
 
 
+class Mailboxes:
+    """Two mailboxes in turn, so that what is got without being kept outlasts the next `put`.
+
+    Each process puts, or gets, into one and the other, from the first.
+    """
+
+    def __init__(self) -> None:
+        self._boxes = (Mailbox(), Mailbox())
+        self._turn = 0
+
+    def put(self, value: object) -> bytes:
+        """Put a value into the box whose turn it is, see `Mailbox.put`."""
+        return self._next().put(value)
+
+    def get(self, letter: bytes, *, keep: bool) -> Any:
+        """Return what lies in the box whose turn it is, see `Mailbox.get`."""
+        return self._next().get(letter, keep=keep)
+
+    def _next(self) -> Mailbox:
+        box, self._turn = self._boxes[self._turn], 1 - self._turn
+        return box
+
+
 def _attach(duplicate: Any) -> Mailbox:
     mailbox = Mailbox.__new__(Mailbox)
     mailbox._descriptor = duplicate.detach()

@@ -109,6 +109,11 @@ class Memory:
         last[born] = own
         return replace(self, last_visit_day=last)
 
+    @staticmethod
+    def keeps_stays(config: WorldConfig) -> bool:
+        """Return whether anything in a memory depends on how people stayed."""
+        return config.visits.return_gain > 0 or config.drift.watch_pull > 0
+
     @property
     def reshaped(self) -> Memory:
         """The memory as it was before its tables were laid out in one line each."""
@@ -133,7 +138,8 @@ class Memory:
             population: who exists.
             day: the day that is over.
             visitors: users who had a session.
-            stays: the day's, each user's in the order in which they began.
+            stays: the day's, each user's in the order in which they began; not read where
+                `keeps_stays` is False.
             contentment: mean satisfaction of a stay of random pairs.
             bought: the day's purchases.
         """

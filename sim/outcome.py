@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import NamedTuple, TypeVar
 
@@ -85,6 +85,10 @@ class TickOutcome:
             Impressions.empty(), TruthRows.empty(), Purchases.empty(), Refunds.empty(),
             Revisits.empty(),
         )  # fmt: skip
+
+    def without_rows(self) -> TickOutcome:
+        """Return the events alone."""
+        return replace(self, impressions=Impressions.empty(), truth=TruthRows.empty())
 
 
 ImpressionColumns = namedtuple("ImpressionColumns", Impressions.dtypes())  # type: ignore[misc]

@@ -6,20 +6,26 @@ Orders and letters go through pipes, rows through shared memory.
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Self
 
+import pyarrow as pa
+
 from sim.executor import WorkerLost
-from sim.mailbox import Mailbox
+from sim.mailbox import Mailbox, Mailboxes
 from sim.processes import end_with_parent, interrupts_held, one_thread
-from sim.remote_work import Answer, Recipe, RemoteExecutor, in_order, served
+from sim.remote_work import Done, Recipe, RemoteExecutor, in_order, served
 from sim.shard import Hand, Order, Part
 
 _PATIENCE_S = 5.0
 """How long a process that was told to end may take before it is killed."""
+
+_PAGES = b"pages"
+"""Letter that asks for pages; any other is an order."""
 
 
 class PoolExecutor(RemoteExecutor):
@@ -39,11 +45,16 @@ class PoolCrew:
     def __init__(self, parts: Sequence[Recipe]) -> None:
         self._orders = Mailbox()
         self._workers: list[_Worker] = []
-        self._only = parts[0].n_shards == 1
+        self.keeps = parts[0].keeps
+        # merging copies; there is nothing to merge where there is one shard
+        self._whole = parts[0].n_shards == 1
         try:
             with interrupts_held(), one_thread():
-                for recipe in parts:
-                    self._workers.append(_Worker(recipe, self._orders))
+                for _ in parts:
+                    self._workers.append(_Worker(self._orders))
+            # only now: whoever is sent something large is waited for until it can read
+            for worker, recipe in zip(self._workers, parts, strict=True):
+                worker.send(pickle.dumps(recipe, protocol=5))
         except BaseException:
             self.close()
             raise
@@ -77,21 +88,43 @@ class PoolCrew:
         Raises:
             WorkerLost: a process ended.
         """
+        answers = self._letters()
+        return in_order(
+            [worker.ticks.get(letter, keep=self._whole).done for worker, letter in answers]
+        )
+
+    def begin_pages(self) -> None:
+        """Tell every process."""
+        for worker in self._workers:
+            worker.send(_PAGES)
+
+    def pages(self) -> dict[str, pa.Buffer]:
+        """Wait for every process.
+
+        Raises:
+            WorkerLost: a process ended.
+        """
+        found: dict[str, pa.Buffer] = {}
+        for worker, letter in self._letters():
+            found |= worker.pages.get(letter, keep=False).done
+        return found
+
+    def _letters(self) -> list[tuple[_Worker, bytes]]:
+        """Return what every process answers, in the order of the processes."""
         waiting = {worker.connection: worker for worker in self._workers}
         by_sentinel = {worker.process.sentinel: worker for worker in self._workers}
-        answers: dict[_Worker, list[Part]] = {}
-        while len(answers) < len(self._workers):
+        letters: dict[_Worker, bytes] = {}
+        while len(letters) < len(self._workers):
             # one that ended may have answered before: its answer counts first
             for ready in wait([*waiting, *by_sentinel]):
                 if isinstance(ready, Connection):
                     worker = waiting.pop(ready)
                     del by_sentinel[worker.process.sentinel]
-                    # merging copies; there is nothing to merge where there is one shard
-                    answers[worker] = worker.answer(keep=self._only)
+                    letters[worker] = worker.letter()
                     break
             else:
                 raise next(iter(by_sentinel.values())).lost()
-        return in_order([answers[worker] for worker in self._workers])
+        return [(worker, letters[worker]) for worker in self._workers]
 
     def close(self) -> None:
         """End the processes; whatever they did not hand back is lost."""
@@ -105,13 +138,12 @@ class PoolCrew:
 class _Worker:
     """A process seen from outside."""
 
-    def __init__(self, recipe: Recipe, orders: Mailbox) -> None:
+    def __init__(self, orders: Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.boxes = (Mailbox(), Mailbox())
-        self._turn = 0
+        self.ticks, self.pages = Mailboxes(), Mailboxes()
         self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, orders, self.boxes, recipe), daemon=True
+            target=_serve, args=(theirs, orders, self.ticks, self.pages), daemon=True
         )
         self.process.start()
         theirs.close()  # so that its end shows as the end of the pipe
@@ -122,14 +154,11 @@ class _Worker:
         except OSError as error:
             raise self.lost() from error
 
-    def answer(self, keep: bool) -> list[Part]:
+    def letter(self) -> bytes:
         try:
-            letter = self.connection.recv_bytes()
+            return self.connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise self.lost() from error
-        box, self._turn = self.boxes[self._turn], 1 - self._turn
-        answer: Answer = box.get(letter, keep=keep)
-        return answer.parts()
 
     def lost(self) -> WorkerLost:
         self.process.join(_PATIENCE_S)
@@ -145,28 +174,29 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(
-    connection: Connection, orders: Mailbox, boxes: tuple[Mailbox, Mailbox], recipe: Recipe
-) -> None:
-    """Answer orders until the parent has no more; what it reads in one box it may read on."""
+def _serve(connection: Connection, orders: Mailbox, ticks: Mailboxes, pages: Mailboxes) -> None:
+    """Do what letters ask for until the parent has no more; the first is the recipe."""
     end_with_parent()
-    turn = 0
+    recipe: Recipe | None = None
     hand: Hand | None = None
     while True:
         try:
             letter = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        # a policy may keep what it is told
-        order = orders.get(letter, keep=True)
+        if recipe is None:
+            recipe = pickle.loads(letter)
+            continue
 
-        def step(order: Order = order) -> list[Part]:
+        def work(letter: bytes = letter, recipe: Recipe = recipe) -> Done:
             nonlocal hand
             hand = hand or recipe.hand()
-            return hand.run(order)
+            if letter == _PAGES:
+                return hand.pages()
+            # a policy may keep what it is told
+            return hand.run(orders.get(letter, keep=True))
 
-        answer = boxes[turn].put(served(step))
-        turn = 1 - turn
+        answer = (pages if letter == _PAGES else ticks).put(served(work))
         try:
             connection.send_bytes(answer)
         except OSError:

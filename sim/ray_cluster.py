@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+
+import pyarrow as pa
 
 from sim.config import ConfigError
 from sim.executor import WorkerLost
@@ -69,6 +72,11 @@ class Actor:
 
         return served(step)
 
+    def pages(self) -> Answer:
+        """Make the pages of the day."""
+        assert self._hand is not None, "no tick was run"
+        return served(self._hand.pages)
+
 
 class RayCrew:
     """Actors with their shards.
@@ -82,7 +90,8 @@ class RayCrew:
 
         self._owns = not ray.is_initialized()
         self._actors: list[Any] = []
-        self._waiting: list[Any] = []
+        self._waiting: deque[list[Any]] = deque()
+        self.keeps = parts[0].keeps
         try:
             with interrupts_held(), one_thread():
                 if self._owns:
@@ -119,7 +128,7 @@ class RayCrew:
         import ray
 
         stored = ray.put(order)
-        self._waiting = [actor.run.remote(stored) for actor in self._actors]
+        self._waiting.append([actor.run.remote(stored) for actor in self._actors])
 
     def parts(self) -> list[Part]:
         """Wait for every actor.
@@ -127,21 +136,39 @@ class RayCrew:
         Raises:
             WorkerLost: an actor ended.
         """
+        return in_order([answer.done for answer in self._answers()])
+
+    def begin_pages(self) -> None:
+        """Tell every actor."""
+        self._waiting.append([actor.pages.remote() for actor in self._actors])
+
+    def pages(self) -> dict[str, pa.Buffer]:
+        """Wait for every actor.
+
+        Raises:
+            WorkerLost: an actor ended.
+        """
+        found: dict[str, pa.Buffer] = {}
+        for answer in self._answers():
+            found |= answer.done
+        return found
+
+    def _answers(self) -> list[Answer]:
         import ray
         from ray.exceptions import RayError
 
         try:
-            answers: list[Answer] = ray.get(self._waiting)
+            answers: list[Answer] = ray.get(self._waiting.popleft())
         except RayError as error:
             raise WorkerLost(f"a Ray actor ended ({type(error).__name__})") from error
-        return in_order([answer.parts() for answer in answers])
+        return answers
 
     def close(self) -> None:
         """End the actors, and the cluster where it was started for them."""
         import ray
 
         with interrupts_held():
-            self._waiting = []
+            self._waiting.clear()
             if self._owns:
                 ray.shutdown()
             else:

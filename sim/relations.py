@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.columns import Columns, places
 from sim.kernel import Block, kernel
+from sim.partition import shard_of
 
 _USER = np.int64(1) << 32
 _STREAMER = _USER - 1
@@ -46,21 +49,12 @@ def bond_with(bonds: Bonds, user_id: int, streamer_id: int) -> tuple[float, bool
 
 
 @dataclass(frozen=True)
-class Relations:
+class Relations(Columns):
     """Sparse user x streamer facts, arrays [E] sorted by key = user * 2**32 + streamer."""
 
     key: NDArray[np.int64]
     views: NDArray[np.float32]
     follows: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls) -> Relations:
-        """Return relations of people who never met."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
-
-    def take(self, rows: NDArray[np.bool_]) -> Relations:
-        """Return the pairs where `rows` [E] is True."""
-        return Relations(self.key[rows], self.views[rows], self.follows[rows])
 
     def followed(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return (user, streamer) of every follow, [N] each, by user and streamer."""
@@ -90,6 +84,20 @@ class Relations:
             follows[order], key, total, following,
         )  # fmt: skip
         return Relations(key[:n], total[:n], following[:n])
+
+    def divided(self, n_shards: int) -> list[Relations]:
+        """Return the bonds of the users of each shard."""
+        if n_shards == 1:
+            return [self]
+        owner = shard_of(self.key >> 32, n_shards)
+        return [self.take(owner == shard) for shard in range(n_shards)]
+
+    @classmethod
+    def together(cls, parts: Sequence[Relations]) -> Relations:
+        """Return the bonds of all users from those of the shards."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls.merged(parts, places([part.key for part in parts]))
 
 
 @kernel

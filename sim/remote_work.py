@@ -12,16 +12,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from sim.bounds import require_int
 from sim.config import ConfigError
 from sim.events import Revisits
-from sim.executor import MOST_SHARDS, MOST_WORKERS, Crew, Elsewhere, Place, split_relations
+from sim.executor import MOST_SHARDS, MOST_WORKERS, Crew, Elsewhere, Place, dealt
 from sim.ranker import Ranker
 from sim.relations import Relations
 from sim.schema import Impressions, Purchases, Refunds
-from sim.shard import Hand, Part
+from sim.shard import Hand, Own, Part
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -38,14 +40,15 @@ class Recipe:
     """A pickle."""
     shards: tuple[int, ...]
     n_shards: int
-    relations: tuple[Relations, ...]
+    own: tuple[Own, ...]
     chunks: int
+    keeps: bool
 
     def hand(self) -> Hand:
         """Return the worker's shards, at the beginning of the run."""
         return Hand(
             pickle.loads(self.world), pickle.loads(self.ranker), self.shards, self.n_shards,
-            self.relations, self.chunks,
+            self.own, self.chunks, self.keeps,
         )  # fmt: skip
 
 
@@ -54,7 +57,9 @@ class RemoteExecutor(ABC):
 
     Args:
         workers: one core each, in [1, 256].
-        n_shards: parts of the users, in [workers, 4096]; None: one a worker.
+        n_shards: parts of the users, in [workers, 4096]. None: as many as the log that is written
+            has parts, so that workers make its pages; one a worker where it has fewer, or the
+            ranker observes, for whom all rows are needed at one place.
         attempts: how often in a row a day is tried whose worker is lost, in [1, 100].
 
     Raises:
@@ -65,10 +70,11 @@ class RemoteExecutor(ABC):
 
     def __init__(self, workers: int, n_shards: int | None = None, attempts: int = 3) -> None:
         self.workers = workers
-        self.n_shards = workers if n_shards is None else n_shards
+        self.n_shards = n_shards
         self.attempts = attempts
         require_int(self, "workers", 1, MOST_WORKERS)
-        require_int(self, "n_shards", workers, MOST_SHARDS)
+        if n_shards is not None:
+            require_int(self, "n_shards", workers, MOST_SHARDS)
         require_int(self, "attempts", 1, 100)
 
     def own(self, ranker: Ranker) -> Ranker:
@@ -80,51 +86,65 @@ class RemoteExecutor(ABC):
         own: Ranker = pickle.loads(_packed(ranker))
         return own
 
-    def crew(self, world: World, ranker: Ranker, chunks: int) -> AbstractContextManager[Crew]:
+    def crew(
+        self, world: World, ranker: Ranker, chunks: int, n_parts: int
+    ) -> AbstractContextManager[Crew]:
         """Start the workers; `ranker` itself neither serves nor observes.
 
         Raises:
             ConfigError: the ranker cannot be sent to another process.
         """
-        ready, bonds = _packed(ranker), split_relations(world.state.relations, self.n_shards)
+        ready = _packed(ranker)
+        by_part = n_parts >= self.workers and not ranker.observes
+        n_shards = self.n_shards or (n_parts if by_part else self.workers)
+        own = dealt(world.state, n_shards)
         bare = copy.copy(world)
         bare.state = replace(
             world.state, relations=Relations.empty(), unknown=Impressions.empty(),
             pending=Purchases.empty(), refunds=Refunds.empty(), revisits=Revisits.empty(),
         )  # fmt: skip
         packed = pickle.dumps(bare, protocol=5)
-        # the shards are dealt out in turn
-        dealt = [tuple(range(n, self.n_shards, self.workers)) for n in range(self.workers)]
-        return self._started(
-            [
+        recipes = []
+        for worker in range(self.workers):  # the shards are dealt out in turn
+            shards = range(worker, n_shards, self.workers)
+            recipes.append(
                 Recipe(
-                    packed, ready, own, self.n_shards, tuple(bonds[shard] for shard in own), chunks
+                    packed, ready, tuple(shards), n_shards, tuple(own[shard] for shard in shards),
+                    chunks, by_part and n_shards == n_parts,
                 )
-                for own in dealt
-            ]
-        )
+            )  # fmt: skip
+        return self._started(recipes)
 
     @abstractmethod
     def _started(self, recipes: Sequence[Recipe]) -> AbstractContextManager[Crew]:
         """Start one worker a recipe."""
 
 
+Done = list[Part] | dict[str, pa.Buffer]
+"""What a worker does: parts of a tick, or pages of a day."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a worker has to say after an order: its parts, or an error and where it arose."""
+    """What a worker has to say: what it did, or an error and where it arose."""
 
-    done: list[Part]
+    _done: Done
     error: Exception | None = None
     places: tuple[Place, ...] = ()
 
-    def parts(self) -> list[Part]:
-        """Return the parts, or raise the error."""
+    @property
+    def done(self) -> Any:
+        """What was done.
+
+        Raises:
+            Exception: the error.
+        """
         if self.error is not None:
             raise self.error from Elsewhere(self.places)
-        return self.done
+        return self._done
 
 
-def served(step: Callable[[], list[Part]]) -> Answer:
+def served(step: Callable[[], Done]) -> Answer:
     """Return the answer of a worker whose work is `step`."""
     try:
         return Answer(step())

@@ -9,10 +9,11 @@ news and the sums with each tick, and hands back its rows and its own sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
@@ -20,14 +21,17 @@ from sim.browse import read_pages
 from sim.entry import enter_products
 from sim.filling import Chart
 from sim.journey import journeys
-from sim.memory import Memory, crowd_of, entries_of
+from sim.memory import Memory, Stays, crowd_of, entries_of
 from sim.outcome import TickOutcome, settle
+from sim.pages import Shown, row_pages
+from sim.partition import shard_of
 from sim.ranker import Charted, Ranker
 from sim.relations import Relations
 from sim.scene import Scene
-from sim.schema import DETAIL, SCENARIOS, SWIPE, Impressions, Purchases
+from sim.schema import DETAIL, SCENARIOS, SWIPE, Follows, Impressions, Purchases
 from sim.session import Step, Visits, Walk, begin_visits
 from sim.sheet import Sheet
+from sim.state import state_path, users_buffer, users_file
 from sim.swipe import enter_rooms, watch_rooms
 
 if TYPE_CHECKING:
@@ -62,17 +66,31 @@ class Part:
     """What a shard hands back after a tick."""
 
     outcome: TickOutcome
+    """Without rows where the shard keeps them for its pages."""
+    n_impressions: int
+    stays: Stays
+    """Empty where nobody remembers any."""
+    follows: Follows
     entries: NDArray[np.float64]
     """Stays that began in each streamer's room [S]; whole numbers, so their sum has no order."""
     visitors: NDArray[np.int32]
     """Users whose sessions began, with repeats."""
     relations: Relations | None
-    """Bonds of the shard's users after the last tick of a day, None before."""
+    """Bonds of the shard's users after the last tick of a day, None before, and where the shard
+    keeps them."""
 
 
-def shard_of(user_id: NDArray[np.integer], n_shards: int) -> NDArray[np.int64]:
-    """Return the shard of each user [N], in [0, n_shards)."""
-    return user_id.astype(np.int64) % n_shards
+@dataclass
+class Own:
+    """What a shard has of its users."""
+
+    relations: Relations
+    """Their bonds."""
+    unknown: Impressions
+    """What they were shown before today and was not complete; not used where rows are handed
+    back."""
+    today: list[Shown] = field(default_factory=list)
+    """What they were shown today, where it is not handed back."""
 
 
 class Hand:
@@ -83,8 +101,10 @@ class Hand:
         ranker: whoever ranks; it is told the news once a tick.
         shards: which shards.
         n_shards: of how many.
-        relations: bonds at the beginning, of each of `shards`.
+        own: what each of `shards` has at the beginning.
         chunks: parts into which the sessions of a tick are cut.
+        keeps: whether shards keep rows and bonds, and make pages of them, each one part of a log;
+            if not, they hand them back.
     """
 
     def __init__(
@@ -93,21 +113,24 @@ class Hand:
         ranker: Ranker,
         shards: Sequence[int],
         n_shards: int,
-        relations: Sequence[Relations],
+        own: Sequence[Own],
         chunks: int,
+        keeps: bool,
     ) -> None:
         self.world = world
         self.ranker = ranker
         self.shards = tuple(shards)
         self.n_shards = n_shards
-        self.relations = list(relations)
+        self.own = tuple(own)
         self.chunks = chunks
+        self.keeps = keeps
+        self._order: Order | None = None
         self._today: tuple[Day, Scene] | None = None
         self._sheet = Sheet()
 
     def run(self, order: Order) -> list[Part]:
         """Step one tick; return what each shard did."""
-        world = self.world
+        world, self._order = self.world, order
         if order.memory is not None:
             world.enter(order.day, order.memory)
         day = world.day(order.day)
@@ -133,6 +156,21 @@ class Hand:
             for number, shard in enumerate(self.shards)
         ]
 
+    def pages(self) -> dict[str, pa.Buffer]:
+        """Return the pages of the day whose last tick was run, and forget its rows."""
+        assert self._order is not None, "no tick was run"
+        day, config = self._order.day, self.world.config
+        learnt_s = (day * config.ticks_per_day + self._order.tick) * config.tick_s
+        found: dict[str, pa.Buffer] = {}
+        for shard, own in zip(self.shards, self.own, strict=True):
+            found |= row_pages(day, own.today, (shard,), self.n_shards)
+            rows = [own.unknown, *(shown for shown, _ in own.today)]
+            open_ = [np.flatnonzero(part.known_s > learnt_s) for part in rows]
+            own.unknown, own.today = Impressions.gathered(rows, open_), []
+            name = f"{state_path(day + 1)}/{users_file(shard)}"
+            found[name] = users_buffer(own.relations, own.unknown)
+        return found
+
     def _scene(self, day: Day) -> Scene:
         """Return the scene of a day with only those users of these shards who come."""
         if self._today is None or self._today[0] is not day:
@@ -151,11 +189,11 @@ class Hand:
         chart: Chart | None,
     ) -> Part:
         """Run the sessions of one shard, each to its end, and what follows from each stay."""
-        day, seed = self.world.day(order.day), self.world.seed
-        outcome = TickOutcome.empty()
+        day, seed, config = self.world.day(order.day), self.world.seed, self.world.config
+        outcome, own = TickOutcome.empty(), self.own[number]
         self._sheet.clear()
         if len(sessions):
-            stage = scene.stage(day.laws, self.relations[number], crowd)
+            stage = scene.stage(day.laws, own.relations, crowd)
             walks = [
                 Walk(scene, stage, day.catalogue, self.ranker, seed, scenario)
                 for scenario in range(len(SCENARIOS))
@@ -163,11 +201,20 @@ class Hand:
             _run_sessions(walks, sessions, self.chunks, chart, self._sheet)
         if len(self._sheet.rows):
             outcome = settle(stage, sessions, self._sheet.rows, seed)
-            self.relations[number] = _bond(self.relations[number], outcome.impressions)
-        entries = entries_of(outcome.impressions, len(order.audience))
-        ends = order.tick + 1 == self.world.config.ticks_per_day
-        bonds = self.relations[number] if ends else None
-        return Part(outcome, entries, sessions.user_id, bonds)
+            own.relations = _bond(own.relations, outcome.impressions)
+        shown, ends = outcome.impressions, order.tick + 1 == config.ticks_per_day
+        if self.keeps:
+            own.today.append((shown, outcome.truth))
+            outcome = outcome.without_rows()
+        return Part(
+            outcome,
+            len(shown),
+            Stays.among(shown) if Memory.keeps_stays(config) else Stays.empty(),
+            _new_follows(shown),
+            entries_of(shown, len(order.audience)),
+            sessions.user_id,
+            own.relations if ends and not self.keeps else None,
+        )
 
 
 def _run_sessions(
@@ -228,6 +275,11 @@ def _follow(
             settings.slate_size, settings.max_requests, walk.seed, shown,
         )  # fmt: skip
         sheet.keep(n)
+
+
+def _new_follows(shown: Impressions) -> Follows:
+    rows = np.flatnonzero(shown.follow)
+    return Follows(shown.known_s[rows], shown.user_id[rows], shown.streamer_id[rows])
 
 
 def _bond(relations: Relations, impressions: Impressions) -> Relations:

@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Self
 
 from sim.config import ConfigError, WorldConfig
+from sim.day_record import DayRecord
 from sim.executor import Executor, SerialExecutor, WorkerLost
 from sim.log import VERSION, Log, LogError
 from sim.log_writer import LogIdentity, LogWriter
+from sim.partition import parts_of
 from sim.ranker import Ranker
 from sim.state import State
-from sim.world import DayRecord, World
+from sim.world import World
 
 
 def simulate(
@@ -58,8 +60,9 @@ def simulate(
     config.require_days(days)
     executor = executor or SerialExecutor()
     identity = LogIdentity(
-        log_digest(config, seed, days, ranker_name), config.name, seed, days, config.tick_s
-    )
+        log_digest(config, seed, days, ranker_name), config.name, seed, days, config.tick_s,
+        parts_of(config.population.n_users),
+    )  # fmt: skip
     with LogWriter(folder, identity) as writer:
         failures, since = 0, writer.next_day
         while not writer.complete:
@@ -93,8 +96,9 @@ def _go_on(
             ranker.observe(tick.known, tick.purchases, tick.now_s)
     world = World(config, seed, writer.last_state())
     days = world.run(
-        ranker, writer.identity.days - writer.next_day, chunks=chunks, executor=executor
-    )
+        ranker, writer.identity.days - writer.next_day, chunks=chunks, executor=executor,
+        n_parts=writer.identity.n_parts,
+    )  # fmt: skip
     # the processes of a run end with it, also where writing fails
     with closing(days), _Desk(writer, executor.apart, on_day) as desk:
         for record in days:

@@ -14,13 +14,14 @@ from sim.arrivals import Sessions, sessions_of_day
 from sim.backlog import Backlog
 from sim.calendar import Today
 from sim.config import ConfigError, WorldConfig
+from sim.day_record import DayRecord, Harvest
 from sim.drift import FameDrift
 from sim.events import Revisits
-from sim.executor import Crew, Executor, SerialExecutor, merged_outcome, merged_relations
+from sim.executor import Crew, Executor, SerialExecutor
 from sim.intercepts import solve
 from sim.kernel import numbers
-from sim.memory import Memory, Stays, crowd_of
-from sim.outcome import E, TickOutcome, by_report
+from sim.memory import Memory, crowd_of
+from sim.outcome import E, by_report
 from sim.pairs import Pairs, PairTruth, truth_of
 from sim.population import Population, orthogonal, pick
 from sim.ranker import Ranker
@@ -28,59 +29,13 @@ from sim.relations import Relations
 from sim.response import Intercepts, Laws
 from sim.rng import MAX_SEED, Purpose, uniforms
 from sim.scene import Scene, scenario_maps
-from sim.schedule import DaySupply, day_supply
+from sim.schedule import day_supply
 from sim.schema import DAY_S, Catalogue, Follows, Impressions, Purchases, Refunds
 from sim.shard import Order
 from sim.state import State
-from sim.truth import TruthRows
 
 _REFERENCE_PAIRS = 8192
 _MOST_INITIAL_FOLLOWS = 12
-
-
-@dataclass(frozen=True)
-class DayRecord:
-    """One finished day."""
-
-    day: int
-    ticks: tuple[TickOutcome, ...]
-    """What was shown tick by tick, with all that comes of it, now or later; `impressions` and
-    `truth` stack it when they are first asked for."""
-    purchases: Purchases
-    """Purchases that became known on this day, whenever they happened."""
-    refunds: Refunds
-    """Refunds that became known on this day."""
-    revisits: Revisits
-    """Visits after a stay that happened on this day."""
-    ultimate: Purchases
-    """All purchases that the day's sessions lead to, whenever they happen, by request, streamer
-    and ordinal; `known_s` is infinite where nobody ever learns of it. True, not observed."""
-    follows: Follows
-    """Follows of the day's sessions; of day 0 also those from before."""
-    on_air: DaySupply
-    catalogue: Catalogue
-
-    @property
-    def n_impressions(self) -> int:
-        """How many there are."""
-        return sum(len(tick.impressions) for tick in self.ticks)
-
-    def of_scenario(self, scenario: int) -> tuple[Impressions, TruthRows]:
-        """Return what was shown in one of SCENARIOS, and its true side."""
-        shown = [Impressions.empty(), *(tick.impressions for tick in self.ticks)]
-        truth = [TruthRows.empty(), *(tick.truth for tick in self.ticks)]
-        rows = [np.flatnonzero(part.scenario == scenario) for part in shown]
-        return Impressions.gathered(shown, rows), TruthRows.gathered(truth, rows)
-
-    @cached_property
-    def impressions(self) -> Impressions:
-        """What was shown on the day."""
-        return Impressions.concat([Impressions.empty(), *(t.impressions for t in self.ticks)])
-
-    @cached_property
-    def truth(self) -> TruthRows:
-        """The true side of the impressions, in their order."""
-        return TruthRows.concat([TruthRows.empty(), *(t.truth for t in self.ticks)])
 
 
 @dataclass(frozen=True)
@@ -157,7 +112,13 @@ class World:
         return World(self.config, self.seed, self.state)
 
     def run(
-        self, ranker: Ranker, days: int, *, chunks: int = 1, executor: Executor | None = None
+        self,
+        ranker: Ranker,
+        days: int,
+        *,
+        chunks: int = 1,
+        executor: Executor | None = None,
+        n_parts: int = 0,
     ) -> Generator[DayRecord, None, None]:
         """Let `ranker` serve the platform for `days` days, one record per finished day.
 
@@ -166,6 +127,8 @@ class World:
             days: days to run from the current state.
             chunks: parts into which each tick's sessions are cut; the result does not depend on it.
             executor: who does the work, None for this process; the result does not depend on it.
+            n_parts: of the log that the records are for, whose pages the executor may make; 0 where
+                rows are wanted.
 
         Raises:
             WorkerLost: a worker process ended; `state` is that after the last day yielded.
@@ -173,7 +136,7 @@ class World:
         """
         self.config.require_days(self.state.day + days)
         executor = executor or SerialExecutor()
-        with executor.crew(self, ranker, chunks) as crew:
+        with executor.crew(self, ranker, chunks, n_parts) as crew:
             backlog = Backlog(self.state.unknown, self.state.pending, ranker.observes)
             bought = self._begin_day(crew, backlog)
             for left in reversed(range(days)):
@@ -259,25 +222,18 @@ class World:
         """
         day, start_s = self.state.day, self.state.day * DAY_S
         common, n_ticks = self.day(day), self.config.ticks_per_day
-        before = self.state.relations if day == 0 else Relations.empty()
-        memory, refunds = self.state.memory, self.state.refunds
-        done: list[TickOutcome] = []
-        stays: list[Stays] = []
-        visitors: list[NDArray[np.int32]] = []
-        reported, bonds = [bought], [self.state.relations]
+        memory, refunds, reported = self.state.memory, self.state.refunds, [bought]
+        # the first day's file also has the follows from before
+        harvest = Harvest(_follows_before(self.state.relations if day == 0 else Relations.empty()))
         for tick in range(n_ticks):
             # 1. the sessions of this tick run, shard by shard, each to its end
             parts = crew.parts()
             memory = replace(memory, audience=np.sum([part.entries for part in parts], axis=0))
-            visitors += [part.visitors.copy() for part in parts]
-            bonds = [part.relations for part in parts if part.relations is not None]
             ends = tick + 1 == n_ticks
             if not ends and not backlog.observed:  # shards need nothing else of us
-                crew.begin(Order(day, tick + 1, memory.audience))
+                self._begin(crew, Order(day, tick + 1, memory.audience))
             # 2. what they led to is put together
-            outcome = merged_outcome([part.outcome for part in parts])
-            done.append(outcome)
-            stays.append(Stays.among(outcome.impressions))
+            outcome = harvest.add(parts)
             backlog.add(outcome)
             refunds = by_report(Refunds.concat([refunds, outcome.refunds]))
             # 3. the platform learns what became known meanwhile, and the next tick begins
@@ -285,17 +241,17 @@ class World:
                 known, bought = backlog.learn(start_s + (tick + 1) * self.config.tick_s)
                 reported.append(bought)
                 if backlog.observed:
-                    crew.begin(Order(day, tick + 1, memory.audience, known, bought))
+                    self._begin(crew, Order(day, tick + 1, memory.audience, known, bought))
         # what is reported between the last tick and midnight belongs to this day's file, and is
         # still news to the ranker at the next day's first tick
         today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
-        revisits = Revisits.concat([self.state.revisits, *(o.revisits for o in done)])
+        revisits = Revisits.concat([self.state.revisits, *(o.revisits for o in harvest.ticks)])
         memory = memory.after_day(
-            self.config, self.population, day, np.concatenate(visitors), Stays.concat(stays),
+            self.config, self.population, day, harvest.visitors, harvest.stays,
             self.intercepts.contentment, today,
         )  # fmt: skip
         self.state = State(
-            day + 1, merged_relations(bonds), memory, backlog.unknown, backlog.pending,
+            day + 1, harvest.relations, memory, backlog.unknown, backlog.pending,
             refunds.take(refunds.known_s > start_s + DAY_S),
             revisits.take(revisits.known_s > start_s + DAY_S),
         )  # fmt: skip
@@ -303,12 +259,14 @@ class World:
             bought = self._begin_day(crew, backlog)
         record = DayRecord(
             day=day,
-            ticks=tuple(done),
+            ticks=tuple(harvest.ticks),
+            n_impressions=harvest.n_impressions,
+            pages=crew.pages() if crew.keeps else None,
             purchases=today,
             refunds=_of_day(refunds, day),
             revisits=_of_day(revisits, day),
-            ultimate=_by_cause(Purchases.concat([Purchases.empty(), *(o.purchases for o in done)])),
-            follows=_follows(before, done),
+            ultimate=harvest.ultimate,
+            follows=harvest.follows,
             on_air=common.scene.on_air,
             catalogue=common.catalogue,
         )
@@ -319,8 +277,14 @@ class World:
         day, memory = self.state.day, self.state.memory
         known, bought = backlog.learn(day * DAY_S)
         told = bought if backlog.observed else None
-        crew.begin(Order(day, 0, memory.audience, known, told, memory))
+        self._begin(crew, Order(day, 0, memory.audience, known, told, memory))
         return bought
+
+    def _begin(self, crew: Crew, order: Order) -> None:
+        """Begin a tick, and after a day's last one the pages: then no shard waits for us."""
+        crew.begin(order)
+        if crew.keeps and order.tick + 1 == self.config.ticks_per_day:
+            crew.begin_pages()
 
     def _intercepts(self) -> Intercepts:
         u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))
@@ -350,21 +314,9 @@ class World:
         return Relations.empty().add(user, streamer, np.zeros(n), np.ones(n, np.bool_))
 
 
-def _follows(before: Relations, done: list[TickOutcome]) -> Follows:
-    """Return follows from before the world began, and those of a day's sessions."""
-    user, streamer = before.followed()
-    parts = [Follows(np.zeros(len(user)), user, streamer)]
-    for outcome in done:
-        shown = outcome.impressions
-        rows = np.flatnonzero(shown.follow)
-        rows = rows[np.argsort(shown.known_s[rows], kind="stable")]
-        parts.append(Follows(shown.known_s[rows], shown.user_id[rows], shown.streamer_id[rows]))
-    return Follows.concat(parts)
-
-
-def _by_cause(bought: Purchases) -> Purchases:
-    """Return purchases in an order that does not depend on shards."""
-    return bought.take(np.lexsort((bought.ordinal, bought.streamer_id, bought.request_id)))
+def _follows_before(relations: Relations) -> Follows:
+    user, streamer = relations.followed()
+    return Follows(np.zeros(len(user)), user, streamer)
 
 
 def _of_day(events: E, day: int) -> E:

@@ -30,10 +30,9 @@ from policies.contract import FitContext
 from policies.rank import Exploration, Server
 from sim.config import build
 from sim.log import Log
-from sim.log_writer import state_path
 from sim.ranker import Ranker
 from sim.schema import DAY_S
-from sim.state import State
+from sim.state import State, state_path
 from sim.world import World
 
 T = TypeVar("T")

@@ -23,10 +23,9 @@ from policies.rank import Exploration, Server
 from sim.config import WorldConfig, build
 from sim.executor import Executor, SerialExecutor
 from sim.log import Log, read_manifest
-from sim.log_writer import state_path
 from sim.pool import PoolExecutor
 from sim.simulate import simulate
-from sim.state import State
+from sim.state import State, state_path
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from policies.oracle import Oracle
 from policies.rank import Exploration, Server
 from sim.arrivals import Sessions
 from sim.config import ConfigError, WorldConfig
+from sim.day_record import DayRecord
 from sim.log import Log
 from sim.presets import preset
 from sim.schema import DAY_S
-from sim.world import DayRecord, World
+from sim.world import World
 
 STANDARD_ERRORS = 3.0
 """Of a paired difference, beyond which something has moved."""

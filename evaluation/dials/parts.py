@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arrivals import Sessions
+from sim.day_record import DayRecord
 from sim.events import Revisits
 from sim.population import Products, Streamers, Users
 from sim.schema import DETAIL, SWIPE, Impressions, Purchases
 from sim.truth import TruthRows
-from sim.world import DayRecord, World
+from sim.world import World
 
 TRAITS = (
     "bait_sensitivity", "sociability", "intent", "price_sensitivity", "patience", "activity",

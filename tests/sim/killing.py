@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sim.day_record import DayRecord
 from sim.log import Log, LogError
 from sim.log_writer import LogIdentity, LogWriter
 from sim.simulate import simulate
 from sim.state import State
-from sim.world import DayRecord, World
+from sim.world import World
 from tests.sim.worlds import TICK_S, config, server
 
 DAYS = 3
-IDENTITY = LogIdentity("digest", "tiny", 3, DAYS, TICK_S)
+IDENTITY = LogIdentity("digest", "tiny", 3, DAYS, TICK_S, n_parts=1)
 
 Day = tuple[DayRecord, State]
 

@@ -10,13 +10,13 @@ from tests.sim.worlds import server
 
 
 class Mortal:
-    """Ranks by popularity; its process is killed on day 1, as often as there are files to take."""
+    """Ranks by a policy; its process is killed on day 1, as often as there are files to take."""
 
     needs_truth = False
-    observes = True
 
-    def __init__(self, lives: Path, day: int = 1):
-        self.inner, self.lives, self.day = server("popularity", 0.1), lives, day
+    def __init__(self, lives: Path, day: int = 1, policy: str = "popularity"):
+        self.inner, self.lives, self.day = server(policy, 0.1), lives, day
+        self.observes = self.inner.observes
 
     def rank(self, requests, slate_size, uniforms, truth):
         """Rank, or die."""
@@ -53,4 +53,4 @@ class Rooted(Mortal):
     """Cannot be sent anywhere."""
 
     def __init__(self):
-        self.inner = lambda: None
+        self.inner, self.observes = lambda: None, True

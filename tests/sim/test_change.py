@@ -162,10 +162,10 @@ def test_feedback_survives_a_restart(tmp_path):
     whole = run(World(config(**dials), 3), "popularity", 4)
     world = World(config(**dials), 3)
     run(world, "popularity", 2)
-    world.state.save(tmp_path / "state.arrow")
+    world.state.save(tmp_path / "state")
     from sim.state import State
 
-    late = World(config(**dials), 3, State.load(tmp_path / "state.arrow"))
+    late = World(config(**dials), 3, State.load(tmp_path / "state"))
     rest = run(late, "random", 0)
     assert rest == []
     scene, again = World(config(**dials), 3, world.state).scene(2), late.scene(2)

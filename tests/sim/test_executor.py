@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.config import ConfigError
-from sim.executor import SerialExecutor, merged_relations, split_relations
+from sim.executor import SerialExecutor
+from sim.partition import shard_of
 from sim.relations import Relations
-from sim.shard import shard_of
 from sim.world import World
 from tests.sim.worlds import config, run, same
 
@@ -29,7 +29,7 @@ def test_shards_do_not_matter(policy, n_shards, chunks):
     expected = run(whole, policy, 2)
     found = run(parts, policy, 2, chunks=chunks, executor=SerialExecutor(n_shards))
     assert_same_days(expected, found)
-    assert whole.state.to_buffer().equals(parts.state.to_buffer())
+    assert dict(whole.state.files()) == dict(parts.state.files())
 
 
 @given(
@@ -41,12 +41,12 @@ def test_bonds_are_divided_by_user_and_put_together_again(pairs, n_shards):
     user, streamer = np.array(pairs, np.int64).reshape(-1, 2).T
     views = np.arange(1.0, len(pairs) + 1)
     whole = Relations.empty().add(user, streamer, views, views % 2 == 0)
-    parts = split_relations(whole, n_shards)
+    parts = whole.divided(n_shards)
     assert len(parts) == n_shards
     for shard, part in enumerate(parts):
         assert (shard_of(part.key >> 32, n_shards) == shard).all()
         assert (np.diff(part.key) > 0).all()
-    assert same(merged_relations(parts), whole)
+    assert same(Relations.together(parts), whole)
 
 
 @pytest.mark.parametrize("n_shards", [0, 4097])

@@ -9,11 +9,12 @@ from policies import Exploration, Server
 from policies.contract import FitContext
 from policies.heuristics import Popularity, Random
 from policies.rank import PolicyError
+from sim.day_record import DayRecord
 from sim.filling import ALIKE, GREEDY
 from sim.log import Log
 from sim.ranker import Charted
 from sim.schema import DAY_S
-from sim.world import DayRecord, World
+from sim.world import World
 from tests.sim.worlds import TICK_S, config, same, server
 
 EXPLORATIONS = (

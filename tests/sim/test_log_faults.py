@@ -12,15 +12,15 @@ import pytest
 
 from sim.folder_lock import LOCK, FolderLock
 from sim.log import Log, LogError
-from sim.log_writer import LogIdentity, LogWriter, state_path
+from sim.log_writer import LogIdentity, LogWriter
 from sim.schema import SWIPE, Impressions, Purchases, Refunds
 from sim.simulate import simulate
-from sim.state import State
+from sim.state import COMMON, State, state_path, users_file
 from sim.world import World
 from tests.sim.worlds import TICK_S, config, same, server
 
 DAYS = 3
-IDENTITY = LogIdentity("digest", "tiny", 3, DAYS, TICK_S)
+IDENTITY = LogIdentity("digest", "tiny", 3, DAYS, TICK_S, n_parts=1)
 ROOT = Path(__file__).resolve().parents[2]
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -94,7 +94,7 @@ def test_a_kill_before_any_change_of_the_folder_is_made_good(scenes, whole):
         folder = Path(step["folder"])
         assert named(folder) == whole
         # only a state that lost its use may be left, where the kill came before its removal
-        assert strays(folder) <= {state_path(1)}
+        assert strays(folder) <= {f"{state_path(1)}/{name}" for name in (COMMON, users_file(0))}
     assert not strays(folder)
 
 
@@ -159,7 +159,7 @@ def test_a_failed_simulation_lets_go_of_its_folder(tmp_path):
     [
         "impressions/day=0001/scenario=channel/part-0.parquet",
         "purchases/day=0001/part-0.parquet",
-        state_path(2),
+        f"{state_path(2)}/{users_file(0)}",
         "manifest.json.draft",
     ],
 )
@@ -209,12 +209,12 @@ def test_a_published_file_that_broke_is_found_before_going_on(days, tmp_path):
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(LogError, match=r"file truth/.*/part-0.parquet is \d+ bytes instead of"):
         LogWriter(tmp_path, IDENTITY)
-    state = tmp_path / state_path(1)
+    state = tmp_path / state_path(1) / users_file(0)
     state.write_bytes(bytes(state.stat().st_size))
     part.write_bytes(part.read_bytes() + b"1")
     with (
         LogWriter(tmp_path, IDENTITY) as writer,
-        pytest.raises(LogError, match=r"cannot read truth/state/day=0001.arrow: [^\n]+$"),
+        pytest.raises(LogError, match=r"cannot read truth/state/day=0001: [^\n]+$"),
     ):
         writer.last_state()
 
@@ -223,7 +223,7 @@ def test_only_states_of_use_are_kept(days, whole, tmp_path):
     """The newest, and the one before the last day."""
     write(tmp_path, days)
     kept = sorted(p.name for p in (tmp_path / "truth/state").iterdir())
-    assert kept == ["day=0002.arrow", "day=0003.arrow"]
+    assert kept == ["day=0002", "day=0003"]
     for day, name in ((2, state_path(2)), (3, state_path(3))):
         state, saved = days[day - 1][1], State.load(tmp_path / name)
         assert saved.day == state.day == day
@@ -231,7 +231,7 @@ def test_only_states_of_use_are_kept(days, whole, tmp_path):
             assert same(getattr(saved, part), getattr(state, part))
             for column in vars(getattr(saved, part)).values():
                 assert column.flags.writeable
-    table = pd.read_feather(tmp_path / state_path(3))
+    table = pd.read_feather(tmp_path / state_path(3) / users_file(0))
     assert len(table["unknown.user_id"][0]) == len(days[2][1].unknown)
 
 
@@ -241,8 +241,8 @@ def test_an_empty_state_is_kept(tmp_path):
     assert same(state.unknown, Impressions.empty())
     assert same(state.pending, Purchases.empty())
     assert same(state.refunds, Refunds.empty())
-    state.save(tmp_path / "state.arrow")
-    loaded = State.load(tmp_path / "state.arrow")
+    state.save(tmp_path / "state")
+    loaded = State.load(tmp_path / "state")
     assert same(loaded.memory, state.memory)
     assert same(loaded.unknown, state.unknown)
     assert same(loaded.pending, state.pending)

@@ -1,19 +1,26 @@
 """Shards in other processes: the same bytes, and what happens when a process ends."""
 
+import shutil
 from multiprocessing import active_children
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sim.config import ConfigError
 from sim.executor import Elsewhere, SerialExecutor
-from sim.log import LogError
+from sim.log import Log, LogError
 from sim.mailbox import Mailbox
+from sim.partition import rows_path
 from sim.pool import PoolExecutor
+from sim.schema import DAY_S
 from sim.simulate import simulate
+from sim.state import State, state_path
+from sim.truth_log import logged_truth
 from sim.world import World
 from tests.sim.rankers import Failing, Mortal, Rooted
-from tests.sim.worlds import config, server
+from tests.sim.worlds import config, same, server
 
 DAYS = 2
 FEEDBACK = {
@@ -25,10 +32,12 @@ FEEDBACK = {
 """What comes back to people makes a day depend on all shards' days before."""
 
 
-def write(folder, ranker, executor, **options):
+def write(folder, ranker, executor, n_parts=1, **options):
     """Write a log and return {name: bytes}."""
     world = config(**FEEDBACK)
-    simulate(world, 3, ranker, DAYS, folder, ranker_name="r", executor=executor, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sim.partition._USERS_A_PART", -(-world.population.n_users // n_parts))
+        simulate(world, 3, ranker, DAYS, folder, ranker_name="r", executor=executor, **options)
     return {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -46,6 +55,16 @@ def serial(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    """Return the log that one process writes in four parts, under a policy that observes nothing.
+
+    Its users are those of the log in one part, so are its rows.
+    """
+    folder = tmp_path_factory.mktemp("parts") / "log"
+    return write(folder, server("random", 0.1), SerialExecutor(), n_parts=4)
+
+
 @pytest.mark.parametrize(
     ("policy", "workers", "n_shards", "chunks"),
     [("popularity", 1, 1, 1), ("random", 2, 2, 3), ("popularity", 2, 5, 1)],
@@ -56,6 +75,92 @@ def test_processes_write_the_same_bytes(serial, tmp_path, policy, workers, n_sha
     found = write(tmp_path / "log", server(policy, 0.1), executor, chunks=chunks)
     assert found == serial[policy]
     assert not active_children()
+
+
+@pytest.mark.parametrize(
+    ("workers", "n_shards", "made_by_shards"),
+    [
+        (1, None, True),
+        (2, None, True),
+        pytest.param(3, 4, True, marks=pytest.mark.slow),
+        pytest.param(2, 5, False, marks=pytest.mark.slow),
+        pytest.param(5, None, False, marks=pytest.mark.slow),
+    ],
+)
+def test_shards_make_the_same_pages(
+    in_parts, tmp_path, monkeypatch, workers, n_shards, made_by_shards
+):
+    """Where there are as many shards as parts each makes the files of its own; else rows return."""
+    crews = []
+    started = PoolExecutor._started
+    monkeypatch.setattr(
+        PoolExecutor, "_started", lambda *args: crews.append(started(*args)) or crews[-1]
+    )
+    executor = PoolExecutor(workers, n_shards)
+    found = write(tmp_path / "log", server("random", 0.1), executor, n_parts=4)
+    assert found == in_parts
+    assert [crew.keeps for crew in crews] == [made_by_shards]
+
+
+def test_an_observing_ranker_is_handed_all_rows(tmp_path):
+    """They are needed at one place, so nobody keeps them; the log has its parts all the same."""
+    serial, pool = (
+        write(tmp_path / name, server("popularity", 0.1), executor, n_parts=4)
+        for name, executor in (("serial", SerialExecutor()), ("pool", PoolExecutor(2, 4)))
+    )
+    assert pool == serial
+
+
+def test_parts_hold_the_same_rows(in_parts, serial, tmp_path):
+    """Divided by user or not, a log reads the same, and a state goes on the same."""
+    logs = []
+    for name, files in (("one", serial["random"]), ("four", in_parts)):
+        for path, content in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_bytes(content)
+        logs.append(Log.open(tmp_path / name))
+    one, four = logs
+    assert four.n_parts == 4
+    assert same(one.impressions(), four.impressions())
+    assert same(logged_truth(one), logged_truth(four))
+    rows = pd.read_parquet(tmp_path / "four/impressions/day=0000", columns=["user_id"])
+    assert len(rows) == len(one.between(0.0, DAY_S).impressions())
+    part = pd.read_parquet(
+        tmp_path / "four" / rows_path("impressions", 1, "feed", 3), partitioning=None
+    )
+    assert set(part["user_id"] % 4) == {3}
+    states = [State.load(tmp_path / name / state_path(DAYS)) for name in ("one", "four")]
+    assert len(states[0].unknown)
+    assert len(states[0].relations)
+    assert dict(states[0].files()) == dict(states[1].files())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_costs_no_day_where_shards_make_pages(in_parts, tmp_path):
+    """One line; whoever goes on, with or without workers, ends with the same bytes."""
+    folder = tmp_path / "log"
+    stuck = folder / rows_path("impressions", 1, "feed", 3)
+    stuck.parent.mkdir(parents=True)
+    stuck.symlink_to("/dev/full")
+    with pytest.raises(LogError, match=r"cannot write day 1: No space left on device; 1 of 2 days"):
+        write(folder, server("random", 0.1), PoolExecutor(2), n_parts=4)
+    assert not active_children()
+    stuck.unlink()
+    shutil.copytree(folder, tmp_path / "twin")
+    for path, executor in ((folder, PoolExecutor(2)), (tmp_path / "twin", SerialExecutor())):
+        assert write(path, server("random", 0.1), executor, n_parts=4) == in_parts
+
+
+def test_a_killed_worker_is_made_good_where_shards_make_pages(in_parts, tmp_path):
+    """What it kept of the day is lost with it, and made again."""
+    lives = tmp_path / "lives"
+    lives.mkdir()
+    for name in ("a", "b"):
+        (lives / name).touch()
+    ranker = Mortal(lives, policy="random")
+    assert not ranker.observes
+    assert write(tmp_path / "log", ranker, PoolExecutor(2), n_parts=4) == in_parts
+    assert not list(lives.iterdir())
 
 
 def test_a_killed_worker_is_made_good(serial, tmp_path):

@@ -82,6 +82,17 @@ def test_actors_of_a_cluster_write_the_same_bytes(serial, cluster, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
+def test_actors_make_the_pages_of_their_parts(cluster, tmp_path):
+    """They travel through the object store; also where an actor is killed meanwhile."""
+    expected = write(tmp_path / "serial", server("random", 0.1), SerialExecutor(), n_parts=4)
+    folder = lives(tmp_path / "lives", 1)
+    ranker = Mortal(folder, policy="random")
+    assert write(tmp_path / "ray", ranker, RayExecutor(2), n_parts=4) == expected
+    assert not list(folder.iterdir())
+
+
+@needs_ray
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_says_so_and_can_be_taken_up(serial, cluster, tmp_path):
     """Actors that are killed again and again, and errors in an actor, end in one line."""
     folder = lives(tmp_path / "lives", 9)

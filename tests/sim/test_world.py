@@ -41,8 +41,8 @@ def test_interruption_between_days_does_not_matter(tmp_path):
     through = run(World(config(), 3), "random", 3)
     world = World(config(), 3)
     first = run(world, "random", 1)
-    world.state.save(tmp_path / "state.arrow")
-    rest = run(World(config(), 3, State.load(tmp_path / "state.arrow")), "random", 2)
+    world.state.save(tmp_path / "state")
+    rest = run(World(config(), 3, State.load(tmp_path / "state")), "random", 2)
     for a, b in zip(through, first + rest, strict=True):
         assert same(a.impressions, b.impressions)
         assert same(a.purchases, b.purchases)

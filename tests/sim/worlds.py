@@ -12,10 +12,11 @@ from policies.contract import FitContext
 from policies.heuristics import Popularity, Random, Recency
 from policies.oracle import Oracle
 from sim.config import WorldConfig
+from sim.day_record import DayRecord
 from sim.log import Log
 from sim.presets import preset
 from sim.schema import DAY_S
-from sim.world import DayRecord, World
+from sim.world import World
 
 TICK_S = 4 * 3600.0
 """Length of a tick of the tiny world."""
