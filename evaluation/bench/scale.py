@@ -169,7 +169,7 @@ def _long(
         impressions=memory[-1].impressions,
         days=days,
         log_bytes=sum(read_manifest(folder)["files"].values()),
-        state_bytes=last.stat().st_size,
+        state_bytes=sum(path.stat().st_size for path in last.iterdir()),
         bonds=len(State.load(last).relations.key),
         memory=memory,
     )
