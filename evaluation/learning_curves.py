@@ -23,7 +23,7 @@ from policies.multitask import MultiTaskPolicy
 from policies.rank import Exploration, Server
 from policies.serving import TwoSided
 from policies.training.likelihood import logits
-from policies.training.trainer import Task
+from policies.training.task import Task
 from sim.config import build
 from sim.log import Log
 from sim.presets import preset
@@ -74,7 +74,7 @@ class Watched:
         return len(self.task)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the task's own loss; see `policies.training.trainer.Task`."""
+        """Return the task's own loss; see `policies.training.task.Task`."""
         if training and self.step and self.step % self.every == 0:
             self.curve.append(self.read())
         self.step += training

@@ -50,6 +50,16 @@ class Architecture(ABC):
         """Return weights of targets by group of rows; None: all rows count alike."""
         return None
 
+    def prepare(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
+        """Set what of the network is known before its weights are learnt; here nothing.
+
+        Args:
+            network: as `build` made it.
+            examples: the rows that it will be trained on.
+            targets: in the order of `order`.
+        """
+        return None
+
     def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
         """Set what of the network is computed once its weights are learnt; here nothing.
 

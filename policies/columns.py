@@ -220,9 +220,12 @@ def _rows(values: Tensor, min_count: int) -> Tensor:
 
 
 def moments(dense: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (1 where it is 0) of the columns of [N, D]."""
-    if dense.shape[1] == 0:
-        return torch.zeros(0), torch.ones(0)
+    """Return mean and standard deviation (1 where it is 0) of the columns of [N, D].
+
+    Of no rows they are 0 and 1.
+    """
+    if dense.numel() == 0:
+        return torch.zeros(dense.shape[1]), torch.ones(dense.shape[1])
     mean = dense.mean(0, dtype=torch.float64)
     spread = (dense.double() - mean).square().mean(0).sqrt() if len(dense) < 10_000 else None
     if spread is None:  # a strided sample keeps the double copy small

@@ -23,6 +23,10 @@ _QUANTITIES = ("watch", "amount")
 class Factorisation(Protocol):
     """What the logits z [N, T] of a network stand for."""
 
+    @property
+    def ancestors(self) -> tuple[tuple[int, ...], ...]:
+        """For every target, itself and all that it needs, ascending; empty where none needs any."""
+
     def log_odds(self, z: Tensor) -> Tensor:
         """Return the log-odds of the unconditional probabilities P(t_k | x), [N, T]."""
 
@@ -52,6 +56,11 @@ class Factorisation(Protocol):
 @dataclass(frozen=True)
 class Marginal:
     """P(t_k | x) = sigmoid(z_k), every target learnt from all impressions."""
+
+    @property
+    def ancestors(self) -> tuple[tuple[int, ...], ...]:
+        """None: no target needs another."""
+        return ()
 
     def log_odds(self, z: Tensor) -> Tensor:
         """Return z."""
@@ -194,8 +203,8 @@ def event_graph(needs: Mapping[str, Sequence[str]], targets: Sequence[str]) -> T
 
 def chains(factorisation: Factorisation, targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the pairs (ancestor, descendant) with P(descendant | x) <= P(ancestor | x) always."""
-    ancestors: tuple[tuple[int, ...], ...] = getattr(factorisation, "ancestors", ())
-    return tuple((targets[j], targets[k]) for k, of in enumerate(ancestors) for j in of if j != k)
+    needed = enumerate(factorisation.ancestors)
+    return tuple((targets[j], targets[k]) for k, of in needed for j in of if j != k)
 
 
 def product_log_odds(z: Tensor, factors: Sequence[Sequence[int]]) -> Tensor:

@@ -127,6 +127,11 @@ class MultiTaskPolicy(NeuralPolicy):
         module, task = self._balance.task(likelihood)
         return (Phase("train", task, self.trainer, module, self.model.batches(examples)),)
 
+    def prepare(self, network: nn.Module, examples: Examples) -> None:
+        """Let the model set what it knows of the rows trained on."""
+        n_train = self.trainer.n_train(len(examples))
+        self.model.prepare(network, examples.first(n_train), self.targets)
+
     def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
         """Set what the model computes afterwards, then search the fusion's weights."""
         n_train = self.trainer.n_train(len(examples))

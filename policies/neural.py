@@ -24,7 +24,8 @@ from policies.memory import FeatureConfig
 from policies.serving import Scorer, TwoSided
 from policies.training.batches import Batches
 from policies.training.parallel import Ranks
-from policies.training.trainer import Task, Trainer, TrainingRecord, generator
+from policies.training.task import Task
+from policies.training.trainer import Trainer, TrainingRecord, generator
 from sim.config import require, require_int, require_section
 from sim.schema import Impressions, Purchases, Requests
 
@@ -158,6 +159,10 @@ class NeuralPolicy(ABC):
             torch.default_generator.set_state(generator(seed, "weights").get_state())
             return self.build(statistics)
 
+    def prepare(self, network: nn.Module, examples: Examples) -> None:
+        """Do what is to be done before the weights are learnt; here nothing."""
+        return None
+
     def settle(self, network: nn.Module, examples: Examples, context: FitContext) -> None:
         """Do what is left once the weights are learnt; here nothing."""
         return None
@@ -189,6 +194,7 @@ class NeuralPolicy(ABC):
         examples = replay(log, store, self.reads_auxiliary)
         self._statistics = self.known(examples)
         network = self.untrained(self._statistics, context.seed)
+        self.prepare(network, examples)
         if context.folder is not None:
             context.folder.mkdir(parents=True, exist_ok=True)
         told = repr([getattr(self, name) for name in inspect.signature(type(self)).parameters])

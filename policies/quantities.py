@@ -180,8 +180,8 @@ class Quantified:
 
     @property
     def ancestors(self) -> tuple[tuple[int, ...], ...]:
-        """Those of the base; see `policies.factorisation.Nested`. Empty where it has none."""
-        return getattr(self.base, "ancestors", ())
+        """Those of the base."""
+        return self.base.ancestors
 
     def log_odds(self, z: Tensor) -> Tensor:
         """Return the log-odds of probabilities and expected shares, [N, T]."""

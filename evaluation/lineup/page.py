@@ -18,6 +18,7 @@ from rich.table import Table as Grid
 from evaluation import drawing
 from evaluation.environment import environment_record
 from evaluation.lineup import chapters
+from evaluation.lineup.budgets import budgets
 from evaluation.lineup.claim import Claim
 from evaluation.lineup.settings import (
     COSTS,
@@ -171,9 +172,11 @@ def _opened(folder: Path) -> tuple[Lineup, Heading, tuple[Chapter, ...]]:
     )
     said = [Claim(**claim) for claim in OmegaConf.to_container(asked.lineup).get("claims") or ()]  # type: ignore[union-attr]
     numbers, control = pooled(lineup.rows), str(asked.control)
+    inside: Any = OmegaConf.to_container(asked.policies)
     parts = (
         chapters.online(numbers, lineup.costs, control),
-        chapters.apart(numbers, control),
+        budgets(inside, chapters.by_value(numbers, control)),
+        chapters.apart(numbers, control, lineup.rows["world_seed"].nunique()),
         chapters.claims(numbers, said),
         chapters.targets(numbers, control),
         chapters.scenarios(numbers, control),

@@ -105,8 +105,8 @@ class DBMTL3(Architecture):
         factor = torch.tensor([[float(row.get(name, 1.0)) for name in targets] for row in rows])
         return Emphasis(self._groups(examples), factor)
 
-    def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
-        """Tell the network which groups it was trained on."""
+    def prepare(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
+        """Tell the network which groups it is trained on."""
         assert isinstance(network, DBMTL3Network)
         n_groups = len(self.grouping.names)
         network.rows_seen.copy_(torch.bincount(self._groups(examples), minlength=n_groups))
@@ -138,7 +138,7 @@ class DBMTL3Network(PairEncoder):
     """
 
     rows_seen: Tensor
-    """int64 [G], rows trained on of each group; 0 until `DBMTL3.settle`."""
+    """int64 [G], rows trained on of each group; 0 until `DBMTL3.prepare`."""
 
     def __init__(self, statistics: Statistics, encoder: EncoderConfig, model: DBMTL3) -> None:
         """Create the layers."""

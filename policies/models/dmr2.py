@@ -24,7 +24,7 @@ from policies.training.balance import Balance
 from policies.training.checkpoint import METRICS, MetricsStream
 from policies.training.likelihood import Likelihood
 from policies.training.next_watched import ENGAGE, KindArea, NextWatched
-from policies.training.trainer import Trainer, TrainingRecord
+from policies.training.trainer import Trainer, TrainingRecord, require_same_end
 from sim.config import ConfigError, require, require_bool, require_one_of, require_section
 
 POOLINGS = ("sum", "mean")
@@ -136,19 +136,32 @@ class Joint:
         return len(self.likelihood)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the mean loss over `rows`; see `policies.training.trainer.Task`."""
+        """Return the mean loss over `rows`; see `policies.training.task.Task`."""
         total = self.likelihood.loss(rows, generator, training)
-        watched = rows[self.likelihood.examples.labels[rows, ENGAGE] > 0.5]
+        watched = self._watched(rows)
         if len(watched):
             total = total + self.weight * self.retrieval.loss_of(watched, generator, training)
         return total
+
+    def held_out(self, rows: Tensor, whole: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what `rows` add to the loss over `whole`; see `task.Measurable`."""
+        total = self.likelihood.part(rows, whole, generator, False)
+        watched = self._watched(rows)
+        if len(watched):
+            share = len(watched) / len(self._watched(whole))
+            total = total + self.weight * share * self.retrieval.loss_of(watched, generator, False)
+        return total
+
+    def _watched(self, rows: Tensor) -> Tensor:
+        return rows[self.likelihood.examples.labels[rows, ENGAGE] > 0.5]
 
 
 class _Retrieving(MultiTaskPolicy):
     """What both ways to train a `DMR2Network` share.
 
     Attributes:
-        areas_: how well each kind finds what was watched at the held-out end of the log.
+        areas_: how well each kind finds what was watched at the held-out end of the log; empty
+            where nothing was.
     """
 
     model: DMR2
@@ -172,7 +185,10 @@ class _Retrieving(MultiTaskPolicy):
         )
 
     def _measure(self, task: NextWatched, held_out: Tensor, phase: str, at: FitContext) -> None:
-        """Note the areas of the kinds, in the metrics too."""
+        """Note the areas of the kinds, in the metrics too; none where nothing was held out."""
+        if not len(held_out):
+            self.areas_ = ()
+            return
         areas = task.areas(held_out, at.seed).tolist()
         self.areas_ = tuple(map(KindArea, self.model.retrieval.kinds, areas))
         path = None if at.folder is None else at.folder / f"{phase}.kinds.{METRICS}"
@@ -201,7 +217,8 @@ class TwoStage(_Retrieving):
         ConfigError: the weights do not belong to the targets.
 
     Attributes:
-        areas_: how well each kind finds what was watched at the held-out end of the log.
+        areas_: how well each kind finds what was watched at the held-out end of the log; empty
+            where nothing was.
     """
 
     def __init__(
@@ -219,11 +236,7 @@ class TwoStage(_Retrieving):
         self.pretrainer = pretrainer
         self._check()
         require_section(self, "pretrainer", Trainer)
-        if pretrainer.valid_share != trainer.valid_share:
-            raise ConfigError(
-                f"TwoStage.pretrainer.valid_share = {pretrainer.valid_share}; allowed: the "
-                f"trainer's {trainer.valid_share}, as both stages hold out the same end of the log"
-            )
+        require_same_end(self, pretrainer, trainer)
 
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
         """Learn to retrieve, where anything was watched, then maximise the likelihood.
@@ -241,8 +254,7 @@ class TwoStage(_Retrieving):
         """Measure the kinds after stage 1."""
         super().finished(phase, record, context)
         if isinstance(phase.task, NextWatched):
-            n, n_train = len(phase.task), phase.n_train or 0
-            held_out = torch.arange(n_train if n_train < n else 0, n)
+            held_out = torch.arange(phase.n_train or 0, len(phase.task))
             self._measure(phase.task, held_out, phase.name, context)
 
 
@@ -262,7 +274,8 @@ class EndToEnd(_Retrieving):
         ConfigError: the weights do not belong to the targets, or the model is frozen.
 
     Attributes:
-        areas_: how well each kind finds what was watched at the held-out end of the log.
+        areas_: how well each kind finds what was watched at the held-out end of the log; empty
+            where nothing was.
     """
 
     def __init__(
@@ -302,5 +315,4 @@ class EndToEnd(_Retrieving):
         retrieval = phase.task.retrieval
         n_train = self.trainer.n_train(len(phase.task))
         held_out = torch.nonzero(retrieval.positive >= n_train).flatten()
-        rows = held_out if len(held_out) else torch.arange(len(retrieval))
-        self._measure(retrieval, rows, phase.name, context)
+        self._measure(retrieval, held_out, phase.name, context)

@@ -85,10 +85,13 @@ class WithQuantities(Architecture):
         """Return the model's."""
         return self.model.emphasis(examples, targets)
 
+    def prepare(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
+        """Let the model prepare its network."""
+        self.model.prepare(_inner(network), examples, targets)
+
     def settle(self, network: nn.Module, examples: Examples, targets: Sequence[str]) -> None:
         """Scale the predictions of smeared quantities to the mean of their training labels."""
-        inner = network.network if isinstance(network, Smeared) else network
-        self.model.settle(inner, examples, targets)
+        self.model.settle(_inner(network), examples, targets)
         if not self._smeared():
             return
         assert isinstance(network, Smeared)
@@ -119,8 +122,7 @@ class WithQuantities(Architecture):
                         f"has {', '.join(targets)}"
                     )
         column = {name: k for k, name in enumerate(targets)}
-        factors: tuple[tuple[int, ...], ...] = getattr(base, "ancestors", ())
-        for k, of in enumerate(factors):
+        for k, of in enumerate(base.ancestors):
             for name in self.quantities:
                 if column[name] == k and of != (k,):
                     raise ConfigError(
@@ -169,3 +171,9 @@ class Smeared(nn.Module):
         """Return the network's logits [N, T] plus the shift."""
         z = cast("TwoSided", self.network).join(request, streamer, pair, position)
         return z + self.shift
+
+
+def _inner(network: nn.Module) -> nn.Module:
+    """Return the network of the model inside."""
+    inner: nn.Module = network.network if isinstance(network, Smeared) else network
+    return inner

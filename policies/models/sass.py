@@ -19,7 +19,7 @@ from policies.examples import Examples
 from policies.memory import FeatureConfig
 from policies.neural import EncoderConfig, NeuralPolicy, Phase
 from policies.training.contrast import Blocks, Groups, Partners, info_nce, triplet
-from policies.training.trainer import Trainer
+from policies.training.trainer import Trainer, require_same_end
 from sim.config import require, require_int, require_section, require_widths
 from sim.schema import TARGETS, Requests
 
@@ -105,12 +105,40 @@ def bias_net(n_in: int, hidden: Sequence[int], n_out: int) -> nn.Module:
     return nn.Sequential(mlp, nn.Linear(mlp.width, n_out))
 
 
+class Anchors:
+    """Rows of one side whose owner was met in two scenarios, those trained on before the others.
+
+    Partners are of the same part of the log as their anchor.
+
+    Args:
+        owner: int64 [N], user or streamer of each row, in the order of time.
+        scenario: int64 [N].
+        n_train: rows trained on, the first ones.
+    """
+
+    def __init__(self, owner: Tensor, scenario: Tensor, n_train: int) -> None:
+        """Sort once."""
+        held_out = torch.arange(len(owner)) >= n_train
+        self.owner = owner
+        self._partners = Partners(2 * owner + held_out, scenario)
+        rows = self._partners.anchors
+        self.trained_on, self.held_out = rows[rows < n_train], rows[rows >= n_train]
+
+    def pair(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return anchors, int64 [n], and a partner drawn for each."""
+        return rows, self._partners.draw(rows, generator)
+
+
 @dataclass
 class Views:
     """Stage 1: the same user (item) seen in two scenarios is the positive pair of InfoNCE.
 
-    Uses every visit, engaged or not. A row of the task is an anchor; its partner, another row of
-    the same owner in a different scenario, is drawn anew each time.
+    Uses every visit, engaged or not. A row of the task is an anchor of each side, spread evenly
+    over those that there are; its partner, another row of the same owner in a different scenario,
+    is drawn anew each time.
+
+    Attributes:
+        n_train: rows of the task that are trained on, the first ones.
     """
 
     network: SASSNetwork
@@ -118,55 +146,58 @@ class Views:
     temperature: float
     id_dropout: float
     n_anchors: int
-    """Anchors of each side, spread evenly over the log; fewer where there are not so many."""
+    """Anchors of each side; fewer where there are not so many."""
+    n_rows: int
+    """Rows of the examples that are trained on, the first ones."""
 
     def __post_init__(self) -> None:
         """Find the anchors."""
-        examples = self.examples
-        self._user, self._item = (
-            examples.requests.user.ids[:, 0].long(),
-            examples.streamer.ids[:, 0].long(),
-        )
-        self._user_partners = Partners(self._user, examples.requests.scenario)
-        self._item_partners = Partners(self._item, examples.scenario)
-        counts = [len(p.anchors) for p in (self._user_partners, self._item_partners)]
-        self._n = min(self.n_anchors, max(counts))
+        examples, n_rows = self.examples, self.n_rows
+        n_requests = int(examples.request[n_rows - 1]) + 1
+        requests = examples.requests
+        self._users = Anchors(requests.user.ids[:, 0].long(), requests.scenario, n_requests)
+        self._items = Anchors(examples.streamer.ids[:, 0].long(), examples.scenario, n_rows)
+        sides = self._users, self._items
+        held_out = self.n_anchors * (len(examples) - n_rows) // len(examples)
+        self.n_train = min(self.n_anchors - held_out, max(len(side.trained_on) for side in sides))
+        self._n = self.n_train + min(held_out, max(len(side.held_out) for side in sides))
 
     def __len__(self) -> int:
         """Number of anchors."""
         return self._n
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return InfoNCE over users plus over items; see `policies.training.trainer.Task`."""
+        """Return InfoNCE over users plus over items; see `policies.training.task.Task`."""
         drop = self.id_dropout if training else 0.0
+        examples, network = self.examples, self.network
         total = torch.zeros(())
-        network, examples = self.network, self.examples
-        user = self._pair(rows, self._user_partners, generator)
-        if user is not None:
-            seen = [
-                network.users(examples.requests.user.take(side).without_ids(drop, generator))[0]
-                for side in user
-            ]
-            a, b = (functional.normalize(vectors, dim=1) for vectors in seen)
-            total = total + info_nce(a, b, self._user[user[0]], self.temperature)
-        item = self._pair(rows, self._item_partners, generator)
-        if item is not None:
-            seen = [
-                network.items(examples.streamer.take(side).without_ids(drop, generator))[0]
-                for side in item
-            ]
-            a, b = (functional.normalize(vectors, dim=1) for vectors in seen)
-            total = total + info_nce(a, b, self._item[item[0]], self.temperature)
+        for side, columns, vectors in (
+            (self._users, examples.requests.user, network.users),
+            (self._items, examples.streamer, network.items),
+        ):
+            anchors = self._anchors(side, rows)
+            if len(anchors):
+                pair = side.pair(anchors, generator)
+                a, b = (
+                    functional.normalize(
+                        vectors(columns.take(seen).without_ids(drop, generator))[0], dim=1
+                    )
+                    for seen in pair
+                )
+                total = total + info_nce(a, b, side.owner[anchors], self.temperature)
         return total
 
-    def _pair(
-        self, rows: Tensor, partners: Partners, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor] | None:
-        n = len(partners.anchors)
-        if n == 0:
-            return None
-        anchor = partners.anchors[rows * n // self._n]
-        return anchor, partners.draw(anchor, generator)
+    def _anchors(self, side: Anchors, rows: Tensor) -> Tensor:
+        """Return the anchors that rows of the task stand for."""
+        first, later = rows[rows < self.n_train], rows[rows >= self.n_train] - self.n_train
+        found = []
+        for part, at, n in (
+            (side.trained_on, first, self.n_train),
+            (side.held_out, later, self._n - self.n_train),
+        ):
+            if len(part) and n:
+                found.append(part[at * len(part) // n])
+        return torch.cat(found) if found else rows[:0]
 
 
 @dataclass
@@ -182,6 +213,9 @@ class Triplets:
     outputs is the auxiliary loss.
 
     A row of the task is a block of up to BLOCK positives of one place, which share negatives.
+
+    Attributes:
+        n_train: blocks that are trained on, the first ones.
     """
 
     network: SASSNetwork
@@ -192,21 +226,27 @@ class Triplets:
     auxiliary: float
     """Weight of the loss on the global outputs."""
     id_dropout: float
+    n_rows: int
+    """Rows of the examples that are trained on, the first ones; no other is a negative to them."""
 
     def __post_init__(self) -> None:
         """Cut the positives into blocks."""
         examples = self.examples
+        held_out = torch.arange(len(examples)) >= self.n_rows
         place = place_of(examples)
+        place = place + held_out * (int(place.max()) + 1)
         positive = torch.nonzero(examples.labels[:, ENGAGE] > 0.5).flatten()
         self._blocks = Blocks(positive, place[positive], BLOCK)
         self._exposed = Groups(place)
+        n_positives = int((positive < self.n_rows).sum())
+        self.n_train = int((self._blocks.starts < n_positives).sum())
 
     def __len__(self) -> int:
         """Number of blocks."""
         return len(self._blocks)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the triplet loss over the blocks `rows`; see `policies.training.trainer.Task`."""
+        """Return the triplet loss over the blocks `rows`; see `policies.training.task.Task`."""
         drop = self.id_dropout if training else 0.0
         examples = self.examples
         positive, filled = self._blocks.take(rows)
@@ -293,6 +333,7 @@ class SASS(NeuralPolicy):
         require_widths(self, "layers")
         require_widths(self, "bias")
         require_section(self, "pretrainer", Trainer)
+        require_same_end(self, pretrainer, trainer)
         require(self, "temperature", 1e-3, 100.0)
         require_int(self, "n_anchors", 0, 10**9)
         require_int(self, "n_negatives", 1, 1000)
@@ -304,13 +345,21 @@ class SASS(NeuralPolicy):
         return SASSNetwork(statistics, self.encoder, self.layers, self.bias)
 
     def phases(self, network: nn.Module, examples: Examples) -> tuple[Phase, ...]:
-        """Pretrain on views, where there are any, then fine-tune all parameters on engagements."""
+        """Pretrain on views, where there are any, then fine-tune all parameters on engagements.
+
+        Both hold out the same end of the log.
+        """
         assert isinstance(network, SASSNetwork)
         drop = self.encoder.id_dropout
-        views = Views(network, examples, self.temperature, drop, self.n_anchors)
-        triplets = Triplets(network, examples, self.n_negatives, self.margin, self.auxiliary, drop)
-        last = Phase("finetune", triplets, self.trainer)
-        return (Phase("pretrain", views, self.pretrainer), last) if len(views) else (last,)
+        n_rows = self.trainer.n_train(len(examples))
+        views = Views(network, examples, self.temperature, drop, self.n_anchors, n_rows)
+        triplets = Triplets(
+            network, examples, self.n_negatives, self.margin, self.auxiliary, drop, n_rows
+        )
+        last = Phase("finetune", triplets, self.trainer, n_train=triplets.n_train)
+        if not views.n_train:
+            return (last,)
+        return (Phase("pretrain", views, self.pretrainer, n_train=views.n_train), last)
 
     def user_vectors(self, requests: Requests) -> NDArray[np.float32]:
         """Return request-side vectors, float32 [B, D]."""

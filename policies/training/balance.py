@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from policies.target_weights import check_weights
 from policies.training.likelihood import Likelihood
-from policies.training.trainer import Task
+from policies.training.task import Task
 from sim.config import ConfigError, require, require_text
 
 SPEED = 10.0
@@ -157,13 +157,13 @@ class UncertainLikelihood:
         return replace(self, likelihood=self.likelihood.to(device))
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the loss over `rows`; see `policies.training.trainer.Task`."""
+        """Return the loss over `rows`; see `policies.training.task.Task`."""
         return self.part(rows, rows, generator, training)
 
     def part(
         self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
     ) -> Tensor:
-        """Return what `rows` add to the loss over `whole`; see `trainer.Divisible`."""
+        """Return what `rows` add to the loss over `whole`; see `task.Divisible`."""
         mean = self.likelihood.means(rows, whole, generator, training)
         s = self.module.log_weight
         # nothing is known of the variance of a target without rows
@@ -194,15 +194,14 @@ class NormedLikelihood:
         Raises:
             ConfigError: a target does not depend on the layer.
         """
+        if not training:
+            return self.held_out(rows, rows, generator)
         mean = self.likelihood.means(rows, rows, generator, training)
         weight, start = self.likelihood.weight, self.module.start
         here = self.likelihood.present(rows) * (weight > 0.0)
-        if training:
-            fresh = (start == 0.0) & (here > 0.0)
-            start.copy_(torch.where(fresh, mean.detach(), start))
-        relative = mean.detach() / torch.where(start == 0.0, 1.0, start).clamp(min=1e-12)
-        if not training:
-            return relative @ weight
+        fresh = (start == 0.0) & (here > 0.0)
+        start.copy_(torch.where(fresh, mean.detach(), start))
+        relative = self._relative(mean.detach())
         v = torch.softmax(self.module.log_weight, dim=0) * len(mean)
         total = (v.detach() * mean) @ weight
         if int(here.sum()) < 2:
@@ -212,6 +211,16 @@ class NormedLikelihood:
         rate = relative / ((relative * here).sum() / here.sum()).clamp(min=1e-12)
         off = (pull - average * rate**self.alpha).abs() / average.clamp(min=1e-12)
         return total + off @ here
+
+    def held_out(self, rows: Tensor, whole: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what `rows` add to the loss over `whole`; see `task.Measurable`."""
+        mean = self.likelihood.means(rows, whole, generator, False)
+        return self._relative(mean) @ self.likelihood.weight
+
+    def _relative(self, mean: Tensor) -> Tensor:
+        """Return mean losses [T] over those at the start."""
+        start = self.module.start
+        return mean / torch.where(start == 0.0, 1.0, start).clamp(min=1e-12)
 
     def _norms(self, mean: Tensor, here: Tensor) -> Tensor:
         """Return the norms [T] of the gradients of the mean losses, 0 where `here` is."""

@@ -35,6 +35,9 @@ class Blocks:
         rows: int64 [N].
         key: int64 [N], of each of the rows; blocks come in the order of keys.
         size: at least 1.
+
+    Attributes:
+        starts: int64 [blocks], at which of the rows, sorted by key, each block begins.
     """
 
     def __init__(self, rows: Tensor, key: Tensor, size: int) -> None:
@@ -43,19 +46,19 @@ class Blocks:
         self.rows, self.size = rows[order], size
         counts = torch.unique_consecutive(key[order], return_counts=True)[1]
         place = torch.arange(len(rows)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        self._start = torch.nonzero(place % size == 0).flatten()
-        self._count = torch.diff(self._start, append=torch.tensor([len(rows)]))
+        self.starts = torch.nonzero(place % size == 0).flatten()
+        self._count = torch.diff(self.starts, append=torch.tensor([len(rows)]))
 
     def __len__(self) -> int:
         """Number of blocks."""
-        return len(self._start)
+        return len(self.starts)
 
     def take(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of blocks [n], int64 [n, size], and which are real, bool [n, size].
 
         Blocks that are not full repeat their first row.
         """
-        start, place = self._start[blocks][:, None], torch.arange(self.size)
+        start, place = self.starts[blocks][:, None], torch.arange(self.size)
         filled = place < self._count[blocks][:, None]
         return self.rows[start + place * filled], filled
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self, cast
 
 import torch
@@ -61,13 +61,15 @@ class Likelihood:
     id_dropout: float
     emphasis: Emphasis | None = None
     """Further weights by group of rows; None: all rows count alike."""
+    _sizes: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
+    """The rows last asked for as a whole, and how many of them are in each target's space [T]."""
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.examples)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the mean loss over `rows`; see `policies.training.trainer.Task`."""
+        """Return the mean loss over `rows`; see `policies.training.task.Task`."""
         return self.part(rows, rows, generator, training)
 
     def to(self, device: torch.device) -> Self:
@@ -84,7 +86,7 @@ class Likelihood:
     def part(
         self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
     ) -> Tensor:
-        """Return what `rows` add to the loss over `whole`; see `trainer.Divisible`."""
+        """Return what `rows` add to the loss over `whole`; see `task.Divisible`."""
         return self.means(rows, whole, generator, training) @ self.weight
 
     def means(
@@ -101,19 +103,24 @@ class Likelihood:
             terms = terms * self.emphasis.of(rows)
         if space is None:
             return terms.sum(0) / len(whole)
-        of_whole: Tensor | None = space
-        if len(rows) < len(whole):
-            labels = self._own(self.examples.labels.index_select(0, whole))
-            of_whole = self.factorisation.space(labels)
-        assert of_whole is not None, "a part has sample spaces, so the whole has"
-        return (terms * space).sum(0) / of_whole.sum(0).clamp(min=1.0)
+        of_whole = space.sum(0) if len(rows) == len(whole) else self._size(whole)
+        return (terms * space).sum(0) / of_whole.clamp(min=1.0)
 
     def present(self, rows: Tensor) -> Tensor:
         """Return 1 for targets with rows of their space among `rows`, else 0, float32 [T]."""
-        space = self.factorisation.space(self._own(self.examples.labels.index_select(0, rows)))
-        if space is None:
-            return torch.ones_like(self.weight)
-        return (space.sum(0) > 0.0).to(self.weight.dtype)
+        return (self._size(rows) > 0.0).to(self.weight.dtype)
+
+    def _size(self, whole: Tensor) -> Tensor:
+        """Return how many of the rows int64 [m] are in each target's space, float32 [T].
+
+        A whole is asked for once for each of its parts.
+        """
+        if self._sizes is None or self._sizes[0] is not whole:
+            labels = self._own(self.examples.labels.index_select(0, whole))
+            space = self.factorisation.space(labels)
+            size = torch.full_like(self.weight, len(whole)) if space is None else space.sum(0)
+            self._sizes = whole, size
+        return self._sizes[1]
 
     def _own(self, labels: Tensor) -> Tensor:
         """Return the columns of the network's targets, [n, T], from those of LABELS."""

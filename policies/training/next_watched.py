@@ -92,7 +92,7 @@ class NextWatched:
         return len(self.positive)
 
     def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the mean loss over `rows`; see `policies.training.trainer.Task`."""
+        """Return the mean loss over `rows`; see `policies.training.task.Task`."""
         return self.loss_of(self.positive[rows], generator, training)
 
     def loss_of(self, watched: Tensor, draw: torch.Generator, training: bool) -> Tensor:

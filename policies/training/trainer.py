@@ -13,7 +13,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,42 +28,8 @@ from policies.training.device import BFLOAT16, DEVICES, PRECISIONS, Movable, cas
 from policies.training.health import Health
 from policies.training.optimisers import ADAM, TABLES, Optimisers
 from policies.training.parallel import Ranks
-from sim.config import refusal, require, require_int, require_one_of
-
-
-class Task(Protocol):
-    """What is learnt: rows in the order of time and a loss over some of them."""
-
-    def __len__(self) -> int:
-        """Number of rows."""
-
-    def loss(self, rows: Tensor, generator: torch.Generator, training: bool) -> Tensor:
-        """Return the mean loss over `rows` int64 [n], a scalar; random draws from `generator`."""
-
-
-@runtime_checkable
-class Divisible(Protocol):
-    """A task whose loss over a batch is a sum over parts of it.
-
-    Then a batch can run through the network in pieces that stay in cache, or be shared by several
-    processes, with the gradient of the whole batch. The others run whole, and share a batch as the
-    mean over the processes' losses, each weighed by its rows.
-    """
-
-    def part(
-        self, rows: Tensor, whole: Tensor, generator: torch.Generator, training: bool
-    ) -> Tensor:
-        """Return what `rows` add to the loss over `whole`, a scalar.
-
-        Parts of `whole` sum to `loss(whole)` where nothing is drawn: means are divided by the
-        counts of `whole`, and what belongs to no row counts in proportion to the rows.
-
-        Args:
-            rows: int64 [n], some of `whole`.
-            whole: int64 [m].
-            generator: of random draws.
-            training: as for `Task.loss`.
-        """
+from policies.training.task import Divisible, Measurable, Task
+from sim.config import ConfigError, refusal, require, require_int, require_one_of
 
 
 class TrainingError(RuntimeError):
@@ -178,6 +144,21 @@ class Trainer:
         return _Run(self, network, task, context, stage, cut, told, n_train).run()
 
 
+def require_same_end(owner: object, first: Trainer, last: Trainer) -> None:
+    """Raise `ConfigError` unless two stages hold out the same end of the log.
+
+    Args:
+        owner: whose `pretrainer` and `trainer` they are.
+        first: of stage 1.
+        last: of stage 2.
+    """
+    if first.valid_share != last.valid_share:
+        raise ConfigError(
+            f"{type(owner).__name__}.pretrainer.valid_share = {first.valid_share}; allowed: the "
+            f"trainer's {last.valid_share}, as both stages hold out the same end of the log"
+        )
+
+
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
     """Return a torch generator for (seed, purpose): independent streams for different purposes."""
     words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in purpose]
@@ -210,7 +191,7 @@ class _Run:
         self.network.to(self.device)
         self.task = task.to(self.device) if isinstance(task, Movable) else task
         self.n_train = n_train
-        self.valid = torch.arange(self.n_train, len(task))
+        self.valid = torch.arange(self.n_train, len(task), device=self.device)
         self.batch_rows = min(config.batch_rows, max(1, self.n_train // config.steps_per_epoch))
         self.per_epoch = batches.count(self.n_train, self.batch_rows)
         self.n_steps = config.epochs * self.per_epoch
@@ -333,7 +314,7 @@ class _Run:
             blocks = torch.split(self.valid, 4 * self.config.batch_rows)
             with torch.inference_mode(), self.casting():
                 for rows in blocks[self.ranks.rank :: self.ranks.size]:
-                    total += self._held_out(rows.to(self.device), draw)
+                    total += self._held_out(rows, draw)
             loss = self.ranks.summed(total, self.device)
             self.network.train()
         if not math.isfinite(loss):
@@ -351,7 +332,9 @@ class _Run:
     def _held_out(self, rows: Tensor, draw: torch.Generator) -> float:
         """Return what a block of rows adds to the held-out loss."""
         if isinstance(self.task, Divisible):
-            return float(self.task.part(rows, self.valid.to(self.device), draw, False))
+            return float(self.task.part(rows, self.valid, draw, False))
+        if isinstance(self.task, Measurable):
+            return float(self.task.held_out(rows, self.valid, draw))
         return float(self.task.loss(rows, draw, False)) * (len(rows) / len(self.valid))
 
     def _resume(self) -> None:

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from evaluation.lineup.settings import FILES
+from evaluation.overrides import composed, with_policies
+from policies import registry
 
 CLAIM = "{policy: shared_bottom, over: random, metric: page_ctr, scenario: all, reported: 0.04}"
 SMALL = (
@@ -53,6 +55,25 @@ def test_one_command_leaves_tables_and_a_page(done: tuple[Path, Path]) -> None:
     assert "| shared_bottom | random | page CTR | All scenarios | +4.0 % |" in told.replace(
         "\N{NO-BREAK SPACE}", " "
     )
+
+
+def test_models_made_for_a_sale_have_labels_to_learn_from() -> None:
+    """A target that no world of the experiment can bring about would test nothing."""
+    registry.register(load=True)
+    (config,) = composed("study", with_policies(["experiment=promotion"], swept=False), swept=False)
+    targets = config.policies.dbmtl_promotion.target_weights
+    assert {"shop_visit", "amount"} <= set(targets)
+    assert config.world.delay.revisit.rate_per_day > 0.0
+
+
+def test_every_model_is_lined_up_somewhere() -> None:
+    registry.register(load=True)
+    shown = set()
+    for name in ("policies", "promotion"):
+        overrides = with_policies([f"experiment={name}"], swept=False)
+        (config,) = composed("study", overrides, swept=False)
+        shown |= set(config.policies)
+    assert set(registry.built_in()) - shown == {"anti_oracle", "recency"}
 
 
 def test_the_same_command_goes_on_and_ends_alike(done: tuple[Path, Path], run) -> None:

@@ -23,7 +23,8 @@ from policies.training.balance import (
     Weighed,
 )
 from policies.training.likelihood import Likelihood
-from policies.training.trainer import Divisible, Trainer, generator
+from policies.training.task import Divisible
+from policies.training.trainer import Trainer, generator
 from sim.config import ConfigError
 from tests.policies.planted_learning import as_log, preset
 from tests.policies.test_models import LOG

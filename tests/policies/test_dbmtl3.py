@@ -141,6 +141,43 @@ def test_an_unseen_scenario_is_served_by_the_head_that_saw_most() -> None:
     assert served.tolist() == [most if s == TAB else s for s in range(len(SCENARIOS))]
 
 
+def test_what_is_held_out_of_an_unseen_scenario_is_judged_as_it_will_be_served() -> None:
+    """The network knows before it learns which groups it is trained on."""
+    policy = preset("dbmtl3", trainer__valid_share=0.3, trainer__steps_per_epoch=5)
+    data = examples()
+    n_train = policy.trainer.n_train(len(data))
+    kept = torch.nonzero((data.scenario != TAB) | (torch.arange(len(data)) >= n_train)).flatten()
+    late = data.only(kept)
+    policy.trainer = replace(policy.trainer, valid_share=(len(data) - n_train) / len(late))
+    network = policy.untrained(policy.known(late), 0)
+    policy.prepare(network, late)
+    assert int(network.rows_seen.sum()) == policy.trainer.n_train(len(late))
+    assert int(network.rows_seen[TAB]) == 0
+    assert int((late.scenario == TAB).sum()) > 0
+    tab, most = (network.groups[s] for s in (TAB, int(network.rows_seen.argmax())))
+    met: list[object] = []
+    for head in (tab, most):
+        head.register_forward_hook(lambda module, inputs, output: met.append(module))
+    (phase,) = policy.phases(network, late)
+    rows = torch.nonzero(late.scenario == TAB).flatten()
+    phase.task.loss(rows, torch.Generator(), False)
+    assert met == [most]
+
+
+def test_fitting_prepares_before_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = preset("dbmtl3", trainer__steps_per_epoch=5)
+    seen, phases = [], policy.phases
+
+    def spied(network: Any, data: Any) -> Any:
+        seen.append((int(network.rows_seen.sum()), policy.trainer.n_train(len(data))))
+        return phases(network, data)
+
+    monkeypatch.setattr(policy, "phases", spied)
+    policy.fit(as_log(LOG), FitContext(seed=0))
+    ((prepared, n_train),) = seen
+    assert prepared == n_train
+
+
 def test_groupings_by_hand() -> None:
     requests = serving_requests(40, LOG)
     columns = RequestTensors.of(told_store(LOG), requests)

@@ -11,7 +11,7 @@ import torch
 
 from policies.contract import FitContext
 from policies.models.dbmtl import DBMTLNetwork
-from policies.models.sass import SASSNetwork, Triplets
+from policies.models.sass import SASSNetwork, Triplets, Views
 from policies.multitask import MultiTaskPolicy
 from policies.target_graph import TargetGraphError
 from policies.training.contrast import Blocks
@@ -80,7 +80,7 @@ def test_target_columns_follow_the_names() -> None:
 def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> None:
     network = cast("SASSNetwork", new_network(preset("sass")))
     data = examples()
-    task = Triplets(network, data, 8, 0.3, 0.5, 0.0)
+    task = Triplets(network, data, 8, 0.3, 0.5, 0.0, len(data))
     positive, filled = task._blocks.take(torch.arange(len(task)))
     assert (data.labels[positive[filled], TARGETS.index("engage")] == 1).all()
     negative = task._exposed.draw(positive[:, 0], 8, generator(0))
@@ -92,7 +92,7 @@ def test_sass_negatives_were_exposed_in_the_same_scenario_tick_and_step() -> Non
 
 def test_sass_triplets_by_hand() -> None:
     network, data = cast("SASSNetwork", new_network(preset("sass"))), examples()
-    task, rows = Triplets(network, data, 3, 0.3, 0.5, 0.0), torch.arange(5)
+    task, rows = Triplets(network, data, 3, 0.3, 0.5, 0.0, len(data)), torch.arange(5)
     with torch.no_grad():
         loss = float(task.loss(rows, generator(1), False))
         users = network.users(data.requests.user.take(data.request))
@@ -110,6 +110,43 @@ def test_sass_triplets_by_hand() -> None:
         ]
         expected += weight * float(np.mean(hinges))
     assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_both_stages_of_sass_hold_out_the_same_end_of_the_log() -> None:
+    """What is held out is no positive, negative, anchor or partner of what is trained on."""
+    policy = preset("sass", trainer__valid_share=0.3, pretrainer__valid_share=0.3)
+    data = examples()
+    n_rows = policy.trainer.n_train(len(data))
+    pretrain, finetune = policy.phases(new_network(policy), data)
+    views, triplets = cast("Views", pretrain.task), cast("Triplets", finetune.task)
+    for phase in (pretrain, finetune):
+        assert phase.n_train is not None
+        assert 0 < phase.n_train < len(phase.task)
+    n_train = triplets.n_train
+    for blocks, is_trained in ((range(n_train), True), (range(n_train, len(triplets)), False)):
+        positive, filled = triplets._blocks.take(torch.tensor([*blocks]))
+        negative = triplets._exposed.draw(positive[:, 0], 8, generator(0))
+        for rows in (positive[filled], negative):
+            assert ((rows < n_rows) == is_trained).all()
+    n_requests = int(data.request[n_rows - 1]) + 1
+    for side, end in ((views._users, n_requests), (views._items, n_rows)):
+        n_train, n = views.n_train, len(views)
+        for tasks, is_trained in ((range(n_train), True), (range(n_train, n), False)):
+            anchors, partners = side.pair(
+                views._anchors(side, torch.tensor([*tasks])), generator(0)
+            )
+            assert len(anchors) == len(tasks)
+            for rows in (anchors, partners):
+                assert ((rows < end) == is_trained).all()
+    mixed = torch.arange(len(views))
+    assert len(views._anchors(views._items, mixed)) == len(mixed)
+
+
+def test_stages_of_sass_that_hold_out_different_ends_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"pretrainer.valid_share = 0.3; allowed: the trainer's 0.04"
+    ):
+        preset("sass", pretrainer__valid_share=0.3)
 
 
 def test_blocks_hold_every_row_once_and_one_key_each() -> None:

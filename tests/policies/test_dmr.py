@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from sim.schema import PAD, TARGETS
 from tests.policies.planted_learning import as_log, preset, rooms, serving_requests
 from tests.policies.test_models import LOG, examples, new_network, some_batch
 
+SHORT = {"valid_share": 0.0, "steps_per_epoch": 4, "epochs": 1}
 HOURLY = {"features__histories__join_every_h": 1.0, "features__histories__length": 5}
 """Neighbours within the few hours of the planted log."""
 
@@ -314,6 +315,35 @@ def test_each_kind_has_an_offline_area(name: str, tmp_path: Path) -> None:
     assert [(line["kind"], line["valid_auc"]) for line in lines] == [
         (area.kind, area.auc) for area in policy.areas_
     ]
+
+
+@pytest.mark.parametrize("name", ["dmr2", "dmr_e2e"])
+def test_without_held_out_rows_no_area_is_claimed(name: str, tmp_path: Path) -> None:
+    """What was learnt from says nothing of how well it is found."""
+    both = ("trainer", "pretrainer") if name == "dmr2" else ("trainer",)
+    changes = {f"{part}__{key}": n for part in both for key, n in SHORT.items()}
+    policy = preset(name, **changes, **HOURLY)
+    policy.fit(as_log(LOG), FitContext(seed=5, folder=tmp_path))
+    assert policy.areas_ == ()
+    assert not [*tmp_path.glob("*.kinds.metrics.jsonl")]
+
+
+def test_the_held_out_loss_of_both_stages_is_a_mean_over_watched_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = preset("dmr_e2e", retrieval_weight=3.0)
+    (phase,) = policy.phases(new_network(policy), examples())
+    task = cast("Joint", phase.task)
+    monkeypatch.setattr(
+        task.retrieval, "loss_of", lambda rows, draw, training: rows.double().mean()
+    )
+    whole = torch.arange(600)
+    with torch.no_grad():
+        parts = [task.held_out(rows, whole, generator(0)) for rows in torch.split(whole, 70)]
+        likelihood = task.likelihood.loss(whole, generator(0), False)
+    watched = whole[examples().labels[whole, TARGETS.index("engage")] > 0.5]
+    expected = float(likelihood) + 3.0 * float(watched.double().mean())
+    assert float(torch.stack(parts).sum()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_kind_can_be_left_out() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies import registry
 from policies.blocks.embedding import FieldEmbedding
 from policies.blocks.mlp import MLP
 from policies.columns import Batch
@@ -33,7 +34,8 @@ from policies.training.likelihood import Likelihood
 from policies.training.optimisers import Optimisers
 from policies.training.parallel import Ranks
 from policies.training.rowwise_adagrad import RowWiseAdagrad, touched
-from policies.training.trainer import Divisible, Trainer, generator
+from policies.training.task import Divisible
+from policies.training.trainer import Trainer, generator
 from sim.config import ConfigError
 from sim.schema import TARGETS
 from tests.policies.planted_learning import (
@@ -318,15 +320,17 @@ def test_parts_of_a_likelihood_sum_to_it(factorisation: Factorisation) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_a_held_out_loss_is_a_mean_over_spaces_not_over_blocks() -> None:
+@pytest.mark.parametrize("weights", ["dbmtl_conditional", "dbmtl_uncertainty", "dbmtl_gradnorm"])
+def test_a_held_out_loss_is_a_mean_over_spaces_not_over_blocks(weights: str) -> None:
     """Held-out rows run in blocks; a target's mean is over all rows of its space at once."""
-    policy = preset("dbmtl_conditional", trainer__epochs=1)
+    changes = {"target_weights": registry.node(weights)["target_weights"]}
+    policy = preset("dbmtl_conditional", trainer__epochs=1, **changes)
     log = as_log(learning_log())
     data = replay(log, FeatureStore(FEATURES, n_categories=4))
     network = policy.build(data.statistics(1))
     (phase,) = policy.phases(network, data)
     trainer = replace(phase.trainer, batch_rows=20, valid_share=0.5)
-    record = trainer.run(network, phase.task, FitContext(seed=0), "train")
+    record = trainer.run(phase.module or network, phase.task, FitContext(seed=0), "train")
     held_out = torch.arange(len(data))[trainer.n_train(len(data)) :]
     with torch.no_grad():
         whole = float(phase.task.loss(held_out, generator(0), False))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from policies import registry
-from policies.columns import Batch
+from policies.columns import Batch, moments
 from policies.contract import FitContext
 from policies.examples import Examples, replay
 from policies.features import FeatureStore
@@ -101,6 +101,7 @@ def test_what_is_held_out_is_new_to_the_network() -> None:
     ):
         kept = torch.nonzero(side.ids[0]).flatten()
         assert set(kept.tolist()) == set(ids.tolist()) - {0}
+    assert [part.tolist() for part in moments(torch.zeros(0, 2))] == [[0.0, 0.0], [1.0, 1.0]]
     late = examples().first(len(data) // 2)
     assert len(late.requests) == int(late.request[-1]) + 1
     assert len(late) == len(data) // 2
