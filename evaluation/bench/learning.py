@@ -86,6 +86,7 @@ def measure_fit(plan: BenchPlan) -> tuple[Figure, ...]:
     config = plan.config(  # none of these changes what is held
         f"policies.{name}.trainer.epochs=1",
         f"policies.{name}.trainer.valid_share=0.5",
+        f"policies.{name}.pretrainer.valid_share=0.5",
         f"policies.{name}.trainer.steps_per_epoch=1",
         f"policies.{name}.pretrainer.steps_per_epoch=1",
         f"policies.{name}.n_anchors={plan.scale.fit_anchors}",
