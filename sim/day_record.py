@@ -31,9 +31,9 @@ class DayRecord:
     `truth` stack it when they are first asked for."""
     n_impressions: int
     """How many there are."""
-    pages: Mapping[str, pa.Buffer] | None
-    """The day's files by part, where the shards made them: then no rows are in `ticks`, and neither
-    rows nor bonds in the state after the day."""
+    files: Mapping[str, pa.Buffer] | None
+    """The day's files by part, where the shards made them: then no rows are in `ticks`. They may
+    lie in memory that is written over when two days more have been run."""
     purchases: Purchases
     """Purchases that became known on this day, whenever they happened."""
     refunds: Refunds

@@ -16,6 +16,7 @@ import pyarrow as pa
 from sim.bounds import require_int
 from sim.partition import shard_of
 from sim.ranker import Ranker
+from sim.schema import Impressions
 from sim.shard import Hand, Order, Own, Part
 from sim.state import State
 
@@ -51,7 +52,7 @@ class Crew(Protocol):
 
     @property
     def keeps(self) -> bool:
-        """Whether shards keep rows and bonds and make pages of them, see `Hand`."""
+        """Whether shards keep rows and bonds and make files of them, see `Hand`."""
 
     def begin(self, order: Order) -> None:
         """Let every shard start on a tick."""
@@ -65,13 +66,14 @@ class Crew(Protocol):
             WorkerLost: a worker process ended.
         """
 
-    def begin_pages(self) -> None:
-        """Let every shard make the pages of the day whose last tick was begun."""
+    def begin_files(self) -> None:
+        """Let every shard make the files of the day whose last tick was begun.
 
-    def pages(self) -> dict[str, pa.Buffer]:
-        """Wait for the pages that were begun; return all by name.
+        They may be written over those of two days before, which by now must have been read.
+        """
 
-        They may lie in memory that the pages after the next are written over.
+    def files(self) -> dict[str, pa.Buffer]:
+        """Wait for the files that were begun; return all by name.
 
         Raises:
             WorkerLost: a worker process ended.
@@ -105,7 +107,7 @@ class Executor(Protocol):
             world: not altered by what is done elsewhere.
             ranker: whoever ranks; workers outside this process get copies.
             chunks: parts into which a shard's sessions of a tick are cut.
-            n_parts: of the log that is written, whose pages shards may make; 0 where none is.
+            n_parts: of the log that is written, whose files shards may make; 0 where none is.
         """
 
 
@@ -132,12 +134,12 @@ class SerialExecutor:
 
     def crew(self, world: World, ranker: Ranker, chunks: int, n_parts: int) -> SerialCrew:
         """Return the shards of the world; the ranker itself serves and observes."""
-        own, n = dealt(world.state, self.n_shards), self.n_shards
+        own, n = dealt(world.state, self.n_shards, keeps=False), self.n_shards
         return SerialCrew(Hand(world, ranker, range(n), n, own, chunks, keeps=False))
 
 
 class SerialCrew:
-    """Shards of this process: a tick runs when its parts are asked for; pages are left to others.
+    """Shards of this process: a tick runs when its parts are asked for; files are left to others.
 
     Args:
         hand: steps them.
@@ -170,18 +172,18 @@ class SerialCrew:
         order, self._order = self._order, None
         return self._hand.run(order)
 
-    def begin_pages(self) -> None:
+    def begin_files(self) -> None:
         """Do nothing: there are none."""
 
-    def pages(self) -> dict[str, pa.Buffer]:
+    def files(self) -> dict[str, pa.Buffer]:
         """Return none."""
         return {}
 
 
-def dealt(state: State, n_shards: int) -> list[Own]:
-    """Return what each shard has at the beginning."""
+def dealt(state: State, n_shards: int, keeps: bool) -> list[Own]:
+    """Return what each shard has at the beginning; see `Hand` for `keeps`."""
+    bonds = state.relations.divided(n_shards)
+    if not keeps:
+        return [Own(own, Impressions.empty()) for own in bonds]
     owner = shard_of(state.unknown.user_id, n_shards)
-    return [
-        Own(bonds, state.unknown.take(owner == shard))
-        for shard, bonds in enumerate(state.relations.divided(n_shards))
-    ]
+    return [Own(own, state.unknown.take(owner == shard)) for shard, own in enumerate(bonds)]

@@ -24,7 +24,7 @@ from sim.day_record import DayRecord
 from sim.direct_write import DirectWriter
 from sim.folder_lock import FolderLock
 from sim.log import MANIFEST, VERSION, LogError, check_files, read_manifest
-from sim.pages import row_pages
+from sim.part_files import row_files
 from sim.schedule import SLOT_S
 from sim.schema import DAY_S, SCENARIOS
 from sim.state import COMMON, State, state_path
@@ -33,6 +33,9 @@ from sim.tables import entity_tables, to_parquet, to_table
 STATES_KEPT = 2
 """States that stay: the newest, to go on from, and the one before the last day, from which the
 truth about that day's requests is computed again."""
+
+_MOST_OPEN = 128
+"""Files that wait for the disk together; a process may often have 1024 open."""
 
 
 @dataclass(frozen=True)
@@ -185,29 +188,31 @@ class LogWriter:
     def _write_files(self, record: DayRecord, state: State) -> dict[str, int]:
         """Write the day's files, wait until the disk has them and return {name: bytes}."""
         sizes: dict[str, int] = {}
-        with contextlib.ExitStack() as stack:
-            opened = []
+        opened: list[int] = []
+        try:
             for name, content in self._contents(record, state):
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 opened.append(self._direct.write(path, content))
-                stack.callback(os.close, opened[-1])
                 sizes[name] = content.size
-            # all are on their way before the first is waited for
+                if len(opened) == _MOST_OPEN:
+                    _sync(opened)
+            _sync(opened)
+        finally:
             for descriptor in opened:
-                os.fsync(descriptor)
+                os.close(descriptor)
         return sizes
 
     def _contents(self, record: DayRecord, state: State) -> Iterator[tuple[str, pa.Buffer]]:
         """Yield (name, bytes) of every file of the day."""
         day, n_parts = f"day={record.day:04d}", self.identity.n_parts
         after = state_path(record.day + 1)
-        if record.pages is not None:
-            yield from record.pages.items()
+        if record.files is not None:
+            yield from record.files.items()
             yield f"{after}/{COMMON}", state.common(n_parts)
         else:
             shown = [(tick.impressions, tick.truth) for tick in record.ticks]
-            yield from row_pages(record.day, shown, range(n_parts), n_parts)
+            yield from row_files(record.day, shown, range(n_parts), n_parts)
             yield from ((f"{after}/{name}", content) for name, content in state.files(n_parts))
         yield f"purchases/{day}/part-0.parquet", to_parquet(to_table(record.purchases))
         yield f"refunds/{day}/part-0.parquet", to_parquet(to_table(record.refunds))
@@ -257,6 +262,14 @@ class LogWriter:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     path.parent.rmdir()  # refused until it is empty
+
+
+def _sync(opened: list[int]) -> None:
+    """Wait until the disk has the files, all of which are on their way, and close them."""
+    for descriptor in opened:
+        os.fsync(descriptor)
+    while opened:
+        os.close(opened.pop())
 
 
 def on_air_table(record: DayRecord) -> pa.Table:

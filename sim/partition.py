@@ -19,7 +19,11 @@ def shard_of(user_id: NDArray[np.integer], n_shards: int) -> NDArray[np.int64]:
 
 
 def parts_of(n_users: int) -> int:
-    """Return the number of parts of a log: a power of two, none of over 16,384 users if 256 do."""
+    """Return the number of parts of a log: a power of two, at most 256.
+
+    Args:
+        n_users: present at a time; a part has at most 16,384 of them where 256 parts do.
+    """
     needed = max(-(-n_users // _USERS_A_PART), 1)
     return min(1 << (needed - 1).bit_length(), _MOST_PARTS)
 

@@ -24,8 +24,8 @@ from sim.shard import Hand, Order, Part
 _PATIENCE_S = 5.0
 """How long a process that was told to end may take before it is killed."""
 
-_PAGES = b"pages"
-"""Letter that asks for pages; any other is an order."""
+_FILES = b"files"
+"""Letter that asks for files; any other is an order."""
 
 
 class PoolExecutor(RemoteExecutor):
@@ -39,30 +39,25 @@ class PoolCrew:
     """Processes with their shards.
 
     Args:
-        parts: what each process is made from.
+        recipes: what each process is made from.
     """
 
-    def __init__(self, parts: Sequence[Recipe]) -> None:
+    def __init__(self, recipes: Sequence[Recipe]) -> None:
         self._orders = Mailbox()
         self._workers: list[_Worker] = []
-        self.keeps = parts[0].keeps
+        self.keeps = recipes[0].keeps
         # merging copies; there is nothing to merge where there is one shard
-        self._whole = parts[0].n_shards == 1
+        self._whole = recipes[0].n_shards == 1
         try:
             with interrupts_held(), one_thread():
-                for _ in parts:
+                for _ in recipes:
                     self._workers.append(_Worker(self._orders))
             # only now: whoever is sent something large is waited for until it can read
-            for worker, recipe in zip(self._workers, parts, strict=True):
+            for worker, recipe in zip(self._workers, recipes, strict=True):
                 worker.send(pickle.dumps(recipe, protocol=5))
         except BaseException:
             self.close()
             raise
-
-    @property
-    def pids(self) -> list[int]:
-        """Ids of the processes."""
-        return [worker.process.pid or 0 for worker in self._workers]
 
     def __enter__(self) -> Self:
         return self
@@ -93,12 +88,12 @@ class PoolCrew:
             [worker.ticks.get(letter, keep=self._whole).done for worker, letter in answers]
         )
 
-    def begin_pages(self) -> None:
+    def begin_files(self) -> None:
         """Tell every process."""
         for worker in self._workers:
-            worker.send(_PAGES)
+            worker.send(_FILES)
 
-    def pages(self) -> dict[str, pa.Buffer]:
+    def files(self) -> dict[str, pa.Buffer]:
         """Wait for every process.
 
         Raises:
@@ -106,7 +101,7 @@ class PoolCrew:
         """
         found: dict[str, pa.Buffer] = {}
         for worker, letter in self._letters():
-            found |= worker.pages.get(letter, keep=False).done
+            found |= worker.files.get(letter, keep=False).done
         return found
 
     def _letters(self) -> list[tuple[_Worker, bytes]]:
@@ -141,9 +136,9 @@ class _Worker:
     def __init__(self, orders: Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.ticks, self.pages = Mailboxes(), Mailboxes()
+        self.ticks, self.files = Mailboxes(), Mailboxes()
         self.process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, orders, self.ticks, self.pages), daemon=True
+            target=_serve, args=(theirs, orders, self.ticks, self.files), daemon=True
         )
         self.process.start()
         theirs.close()  # so that its end shows as the end of the pipe
@@ -174,7 +169,7 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection, orders: Mailbox, ticks: Mailboxes, pages: Mailboxes) -> None:
+def _serve(connection: Connection, orders: Mailbox, ticks: Mailboxes, files: Mailboxes) -> None:
     """Do what letters ask for until the parent has no more; the first is the recipe."""
     end_with_parent()
     recipe: Recipe | None = None
@@ -191,12 +186,12 @@ def _serve(connection: Connection, orders: Mailbox, ticks: Mailboxes, pages: Mai
         def work(letter: bytes = letter, recipe: Recipe = recipe) -> Done:
             nonlocal hand
             hand = hand or recipe.hand()
-            if letter == _PAGES:
-                return hand.pages()
+            if letter == _FILES:
+                return hand.files()
             # a policy may keep what it is told
             return hand.run(orders.get(letter, keep=True))
 
-        answer = (pages if letter == _PAGES else ticks).put(served(work))
+        answer = (files if letter == _FILES else ticks).put(served(work))
         try:
             connection.send_bytes(answer)
         except OSError:

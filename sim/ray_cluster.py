@@ -23,8 +23,8 @@ from sim.remote_work import Answer, Recipe, RemoteExecutor, in_order, served
 from sim.shard import Hand, Order, Part
 
 _STORE_BYTES = 2**30
-"""Memory for orders and rows of a tick in a cluster of our own; beyond it, and where /dev/shm is
-smaller, Ray goes on in files."""
+"""Memory in a cluster of our own for orders, what a tick brings, and the files of two days; beyond
+it, and where /dev/shm is smaller, Ray goes on in files."""
 
 
 class RayExecutor(RemoteExecutor):
@@ -72,26 +72,26 @@ class Actor:
 
         return served(step)
 
-    def pages(self) -> Answer:
-        """Make the pages of the day."""
+    def files(self) -> Answer:
+        """Make the files of the day."""
         assert self._hand is not None, "no tick was run"
-        return served(self._hand.pages)
+        return served(self._hand.files)
 
 
 class RayCrew:
     """Actors with their shards.
 
     Args:
-        parts: what each actor is made from.
+        recipes: what each actor is made from.
     """
 
-    def __init__(self, parts: Sequence[Recipe]) -> None:
+    def __init__(self, recipes: Sequence[Recipe]) -> None:
         import ray
 
         self._owns = not ray.is_initialized()
         self._actors: list[Any] = []
         self._waiting: deque[list[Any]] = deque()
-        self.keeps = parts[0].keeps
+        self.keeps = recipes[0].keeps
         try:
             with interrupts_held(), one_thread():
                 if self._owns:
@@ -99,14 +99,14 @@ class RayCrew:
                     # of one that `init` starts
                     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
                     ray.init(
-                        num_cpus=None if elsewhere else len(parts),
+                        num_cpus=None if elsewhere else len(recipes),
                         object_store_memory=None if elsewhere else _STORE_BYTES,
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level=logging.ERROR,
                     )
                 make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
-                self._actors = [make.remote(recipe) for recipe in parts]
+                self._actors = [make.remote(recipe) for recipe in recipes]
         except BaseException:
             self.close()
             raise
@@ -138,11 +138,11 @@ class RayCrew:
         """
         return in_order([answer.done for answer in self._answers()])
 
-    def begin_pages(self) -> None:
+    def begin_files(self) -> None:
         """Tell every actor."""
-        self._waiting.append([actor.pages.remote() for actor in self._actors])
+        self._waiting.append([actor.files.remote() for actor in self._actors])
 
-    def pages(self) -> dict[str, pa.Buffer]:
+    def files(self) -> dict[str, pa.Buffer]:
         """Wait for every actor.
 
         Raises:

@@ -58,8 +58,9 @@ class RemoteExecutor(ABC):
     Args:
         workers: one core each, in [1, 256].
         n_shards: parts of the users, in [workers, 4096]. None: as many as the log that is written
-            has parts, so that workers make its pages; one a worker where it has fewer, or the
-            ranker observes, for whom all rows are needed at one place.
+            has parts, so that workers make its files, and no more workers than that; one a worker
+            where it has one part only, or the ranker observes, for whom all rows are needed at one
+            place.
         attempts: how often in a row a day is tried whose worker is lost, in [1, 100].
 
     Raises:
@@ -95,9 +96,10 @@ class RemoteExecutor(ABC):
             ConfigError: the ranker cannot be sent to another process.
         """
         ready = _packed(ranker)
-        by_part = n_parts >= self.workers and not ranker.observes
+        by_part = n_parts > 1 and not ranker.observes
         n_shards = self.n_shards or (n_parts if by_part else self.workers)
-        own = dealt(world.state, n_shards)
+        keeps, workers = by_part and n_shards == n_parts, min(self.workers, n_shards)
+        own = dealt(world.state, n_shards, keeps)
         bare = copy.copy(world)
         bare.state = replace(
             world.state, relations=Relations.empty(), unknown=Impressions.empty(),
@@ -105,12 +107,12 @@ class RemoteExecutor(ABC):
         )  # fmt: skip
         packed = pickle.dumps(bare, protocol=5)
         recipes = []
-        for worker in range(self.workers):  # the shards are dealt out in turn
-            shards = range(worker, n_shards, self.workers)
+        for worker in range(workers):  # the shards are dealt out in turn
+            shards = range(worker, n_shards, workers)
             recipes.append(
                 Recipe(
                     packed, ready, tuple(shards), n_shards, tuple(own[shard] for shard in shards),
-                    chunks, by_part and n_shards == n_parts,
+                    chunks, keeps,
                 )
             )  # fmt: skip
         return self._started(recipes)
@@ -121,7 +123,7 @@ class RemoteExecutor(ABC):
 
 
 Done = list[Part] | dict[str, pa.Buffer]
-"""What a worker does: parts of a tick, or pages of a day."""
+"""What a worker does: parts of a tick, or files of a day."""
 
 
 @dataclass(frozen=True)

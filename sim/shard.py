@@ -23,7 +23,7 @@ from sim.filling import Chart
 from sim.journey import journeys
 from sim.memory import Memory, Stays, crowd_of, entries_of
 from sim.outcome import TickOutcome, settle
-from sim.pages import Shown, row_pages
+from sim.part_files import Shown, row_files
 from sim.partition import shard_of
 from sim.ranker import Charted, Ranker
 from sim.relations import Relations
@@ -66,7 +66,7 @@ class Part:
     """What a shard hands back after a tick."""
 
     outcome: TickOutcome
-    """Without rows where the shard keeps them for its pages."""
+    """Without rows where the shard keeps them for its files."""
     n_impressions: int
     stays: Stays
     """Empty where nobody remembers any."""
@@ -87,8 +87,7 @@ class Own:
     relations: Relations
     """Their bonds."""
     unknown: Impressions
-    """What they were shown before today and was not complete; not used where rows are handed
-    back."""
+    """What they were shown before today and was not complete; none where rows are handed back."""
     today: list[Shown] = field(default_factory=list)
     """What they were shown today, where it is not handed back."""
 
@@ -103,7 +102,7 @@ class Hand:
         n_shards: of how many.
         own: what each of `shards` has at the beginning.
         chunks: parts into which the sessions of a tick are cut.
-        keeps: whether shards keep rows and bonds, and make pages of them, each one part of a log;
+        keeps: whether shards keep rows and bonds, and make files of them, each one part of a log;
             if not, they hand them back.
     """
 
@@ -156,14 +155,14 @@ class Hand:
             for number, shard in enumerate(self.shards)
         ]
 
-    def pages(self) -> dict[str, pa.Buffer]:
-        """Return the pages of the day whose last tick was run, and forget its rows."""
+    def files(self) -> dict[str, pa.Buffer]:
+        """Return the files of the day whose last tick was run, and forget its rows."""
         assert self._order is not None, "no tick was run"
         day, config = self._order.day, self.world.config
         learnt_s = (day * config.ticks_per_day + self._order.tick) * config.tick_s
         found: dict[str, pa.Buffer] = {}
         for shard, own in zip(self.shards, self.own, strict=True):
-            found |= row_pages(day, own.today, (shard,), self.n_shards)
+            found |= row_files(day, own.today, (shard,), self.n_shards)
             rows = [own.unknown, *(shown for shown, _ in own.today)]
             open_ = [np.flatnonzero(part.known_s > learnt_s) for part in rows]
             own.unknown, own.today = Impressions.gathered(rows, open_), []

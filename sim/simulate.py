@@ -166,5 +166,5 @@ class _Desk:
 
 def log_digest(config: WorldConfig, seed: int, days: int, ranker_name: str) -> str:
     """Return the digest (hex) that names a log: everything that decides its bytes."""
-    text = repr((VERSION, config, seed, days, ranker_name))
+    text = repr((VERSION, parts_of(config.population.n_users), config, seed, days, ranker_name))
     return hashlib.sha256(text.encode()).hexdigest()

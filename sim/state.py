@@ -56,19 +56,9 @@ class State:
         for part in range(n_parts):
             yield users_file(part), users_buffer(bonds[part], self.unknown.take(owner == part))
 
-    def save(self, folder: Path) -> None:
-        """Write the state into a folder, which is created if missing.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files():
-            (folder / name).write_bytes(content)
-
     @classmethod
     def load(cls, folder: Path) -> State:
-        """Read a state written by `save`, or by the writer of a log.
+        """Read the state whose `files` lie in a folder.
 
         Raises:
             OSError: a file cannot be read.

@@ -127,8 +127,8 @@ class World:
             days: days to run from the current state.
             chunks: parts into which each tick's sessions are cut; the result does not depend on it.
             executor: who does the work, None for this process; the result does not depend on it.
-            n_parts: of the log that the records are for, whose pages the executor may make; 0 where
-                rows are wanted.
+            n_parts: of the log that the records are for, whose files the executor may make; the
+                state then has neither bonds nor impressions. 0 where rows are wanted.
 
         Raises:
             WorkerLost: a worker process ended; `state` is that after the last day yielded.
@@ -138,7 +138,7 @@ class World:
         executor = executor or SerialExecutor()
         with executor.crew(self, ranker, chunks, n_parts) as crew:
             backlog = Backlog(self.state.unknown, self.state.pending, ranker.observes)
-            bought = self._begin_day(crew, backlog)
+            bought = self._begin_day(crew, backlog, self.state)
             for left in reversed(range(days)):
                 record, bought = self._run_day(crew, backlog, bought, left > 0)
                 yield record
@@ -227,11 +227,13 @@ class World:
         harvest = Harvest(_follows_before(self.state.relations if day == 0 else Relations.empty()))
         for tick in range(n_ticks):
             # 1. the sessions of this tick run, shard by shard, each to its end
+            ends = tick + 1 == n_ticks
+            if ends and crew.keeps:  # they go on without us
+                crew.begin_files()
             parts = crew.parts()
             memory = replace(memory, audience=np.sum([part.entries for part in parts], axis=0))
-            ends = tick + 1 == n_ticks
             if not ends and not backlog.observed:  # shards need nothing else of us
-                self._begin(crew, Order(day, tick + 1, memory.audience))
+                crew.begin(Order(day, tick + 1, memory.audience))
             # 2. what they led to is put together
             outcome = harvest.add(parts)
             backlog.add(outcome)
@@ -241,7 +243,7 @@ class World:
                 known, bought = backlog.learn(start_s + (tick + 1) * self.config.tick_s)
                 reported.append(bought)
                 if backlog.observed:
-                    self._begin(crew, Order(day, tick + 1, memory.audience, known, bought))
+                    crew.begin(Order(day, tick + 1, memory.audience, known, bought))
         # what is reported between the last tick and midnight belongs to this day's file, and is
         # still news to the ranker at the next day's first tick
         today = _of_day(Purchases.concat([*reported, backlog.pending]), day)
@@ -250,18 +252,18 @@ class World:
             self.config, self.population, day, harvest.visitors, harvest.stays,
             self.intercepts.contentment, today,
         )  # fmt: skip
-        self.state = State(
+        state = State(
             day + 1, harvest.relations, memory, backlog.unknown, backlog.pending,
             refunds.take(refunds.known_s > start_s + DAY_S),
             revisits.take(revisits.known_s > start_s + DAY_S),
         )  # fmt: skip
         if more:
-            bought = self._begin_day(crew, backlog)
+            bought = self._begin_day(crew, backlog, state)
         record = DayRecord(
             day=day,
             ticks=tuple(harvest.ticks),
             n_impressions=harvest.n_impressions,
-            pages=crew.pages() if crew.keeps else None,
+            files=crew.files() if crew.keeps else None,
             purchases=today,
             refunds=_of_day(refunds, day),
             revisits=_of_day(revisits, day),
@@ -270,21 +272,15 @@ class World:
             on_air=common.scene.on_air,
             catalogue=common.catalogue,
         )
+        self.state = state  # nobody can be lost any more
         return record, bought
 
-    def _begin_day(self, crew: Crew, backlog: Backlog) -> Purchases:
-        """Begin the first tick of the day of the state; return the purchases that became known."""
-        day, memory = self.state.day, self.state.memory
-        known, bought = backlog.learn(day * DAY_S)
+    def _begin_day(self, crew: Crew, backlog: Backlog, state: State) -> Purchases:
+        """Begin the first tick of the day of a state; return the purchases that became known."""
+        known, bought = backlog.learn(state.day * DAY_S)
         told = bought if backlog.observed else None
-        self._begin(crew, Order(day, 0, memory.audience, known, told, memory))
+        crew.begin(Order(state.day, 0, state.memory.audience, known, told, state.memory))
         return bought
-
-    def _begin(self, crew: Crew, order: Order) -> None:
-        """Begin a tick, and after a day's last one the pages: then no shard waits for us."""
-        crew.begin(order)
-        if crew.keeps and order.tick + 1 == self.config.ticks_per_day:
-            crew.begin_pages()
 
     def _intercepts(self) -> Intercepts:
         u = uniforms(self.seed, Purpose.CALIBRATION, np.arange(_REFERENCE_PAIRS))

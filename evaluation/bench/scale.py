@@ -51,7 +51,7 @@ LONG_LOGS = {
         LongLog("100m", "large", 100_000_000, 2, 2, 25),
     )
 }
-"""`10k` tests the machinery, `10m` takes three minutes, `100m` eight and 8 GB of disk."""
+"""`10k` tests the machinery, `10m` takes two minutes, `100m` six and 8 GB of disk."""
 
 
 @dataclass(frozen=True)

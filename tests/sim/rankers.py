@@ -14,7 +14,7 @@ class Mortal:
 
     needs_truth = False
 
-    def __init__(self, lives: Path, day: int = 1, policy: str = "popularity"):
+    def __init__(self, lives: Path, day: float = 1.0, policy: str = "popularity"):
         self.inner, self.lives, self.day = server(policy, 0.1), lives, day
         self.observes = self.inner.observes
 

@@ -15,7 +15,7 @@ from sim.drift import FameDrift, preference_angle, turned
 from sim.pairs import Pairs
 from sim.schema import DAY_S
 from sim.world import World
-from tests.sim.worlds import config, run, same
+from tests.sim.worlds import config, run, same, save
 
 CALENDAR = replace(config().calendar, sale_day=10, sale_days=2, preheat_days=3, aftermath_days=2)
 DRIFT = config().drift
@@ -162,7 +162,7 @@ def test_feedback_survives_a_restart(tmp_path):
     whole = run(World(config(**dials), 3), "popularity", 4)
     world = World(config(**dials), 3)
     run(world, "popularity", 2)
-    world.state.save(tmp_path / "state")
+    save(world.state, tmp_path / "state")
     from sim.state import State
 
     late = World(config(**dials), 3, State.load(tmp_path / "state"))

@@ -41,21 +41,40 @@ def test_every_size_is_written_whole(writer, tmp_path, size):
     assert put(writer, tmp_path / "old", content) == content
 
 
+@pytest.mark.parametrize("most", [1000, 4096, 5000])
+def test_what_is_written_in_pieces_is_whole(writer, tmp_path, monkeypatch, most):
+    """A disk may take less than it is offered, also where what is left is no longer aligned."""
+    real, content = os.write, content_of(3 * BLOCK + 5)
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:most]))
+    assert put(writer, tmp_path / "file", content) == content
+
+
 @pytest.mark.parametrize("refusing", ["open", "write"])
 def test_a_file_system_that_cannot_is_written_as_usual(writer, tmp_path, monkeypatch, refusing):
     """Some refuse to open such a file, some only to write it."""
-    real, refused = getattr(os, refusing), []
+    opens, writes, direct, refused = os.open, os.write, [], []
 
-    def refuse(first, second, *rest):
-        direct = second & os.O_DIRECT if refusing == "open" else not refused
-        if direct:
-            refused.append(first)
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        return real(first, second, *rest)
+    def refuse():
+        refused.append(refusing)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def opened(path, flags, mode):
+        if not flags & os.O_DIRECT:
+            return opens(path, flags, mode)
+        if refusing == "open":
+            refuse()
+        direct.append(opens(path, flags & ~os.O_DIRECT, mode))
+        return direct[-1]
+
+    def written(descriptor, data):
+        if descriptor in direct and not refused:
+            refuse()
+        return writes(descriptor, data)
 
     if not hasattr(os, "O_DIRECT"):
         pytest.skip("no such flag here")
-    monkeypatch.setattr(os, refusing, refuse)
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "write", written)
     assert put(writer, tmp_path / "file", content_of(BLOCK + 7)) == content_of(BLOCK + 7)
     assert len(refused) == 1
 

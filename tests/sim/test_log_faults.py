@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from sim.log_writer import LogIdentity, LogWriter
 from sim.schema import SWIPE, Impressions, Purchases, Refunds
 from sim.simulate import simulate
 from sim.state import COMMON, State, state_path, users_file
+from sim.truth_log import sessions_to_their_end
 from sim.world import World
-from tests.sim.worlds import TICK_S, config, same, server
+from tests.sim.worlds import TICK_S, config, same, save, server
 
 DAYS = 3
 IDENTITY = LogIdentity("digest", "tiny", 3, DAYS, TICK_S, n_parts=1)
@@ -187,6 +190,30 @@ def test_a_full_disk_costs_one_line_and_no_day(days, whole, tmp_path, name):
     assert not strays(tmp_path)
 
 
+def test_a_log_of_many_parts_needs_few_open_files(tmp_path):
+    """Of a large world there are more files a day than a process may have open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len([*Path("/proc/self/fd").iterdir()]) if Path("/proc/self/fd").exists() else 100
+    identity = replace(IDENTITY, days=1, n_parts=32)  # 361 files
+    world = World(config(), 3)
+    (day,) = world.run(server("random"), 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 150, limits[1]))
+    try:
+        with LogWriter(tmp_path, identity) as writer:
+            writer.write(day, world.state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert same(sessions_to_their_end(Log.open(tmp_path), 0), day.impressions)
+
+
+def test_another_number_of_parts_is_another_log(tmp_path, monkeypatch):
+    """Days that are divided otherwise could not be read."""
+    simulate(config(), 3, server("random"), 1, tmp_path, ranker_name="r")
+    monkeypatch.setattr("sim.partition._USERS_A_PART", 100)
+    with pytest.raises(LogError, match="with other settings; choose another folder"):
+        simulate(config(), 3, server("random"), 1, tmp_path, ranker_name="r")
+
+
 def test_leftovers_of_an_unpublished_day_change_nothing(days, whole, tmp_path):
     """Whatever lies where the next day will be written is written over."""
     with LogWriter(tmp_path, IDENTITY) as writer:
@@ -241,7 +268,7 @@ def test_an_empty_state_is_kept(tmp_path):
     assert same(state.unknown, Impressions.empty())
     assert same(state.pending, Purchases.empty())
     assert same(state.refunds, Refunds.empty())
-    state.save(tmp_path / "state")
+    save(state, tmp_path / "state")
     loaded = State.load(tmp_path / "state")
     assert same(loaded.memory, state.memory)
     assert same(loaded.unknown, state.unknown)

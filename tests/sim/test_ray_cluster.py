@@ -2,11 +2,13 @@
 
 import importlib.util
 import logging
+import time
 from pathlib import Path
 
 import pytest
 
 from sim.config import ConfigError
+from sim.direct_write import DirectWriter
 from sim.executor import SerialExecutor
 from sim.log import LogError
 from sim.pool import PoolExecutor
@@ -82,11 +84,17 @@ def test_actors_of_a_cluster_write_the_same_bytes(serial, cluster, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
-def test_actors_make_the_pages_of_their_parts(cluster, tmp_path):
-    """They travel through the object store; also where an actor is killed meanwhile."""
+def test_actors_make_the_files_of_their_parts(tmp_path, monkeypatch):
+    """They travel through the object store; also where an actor is killed and the disk is slow."""
     expected = write(tmp_path / "serial", server("random", 0.1), SerialExecutor(), n_parts=4)
-    folder = lives(tmp_path / "lives", 1)
-    ranker = Mortal(folder, policy="random")
+    folder, writes = lives(tmp_path / "lives", 1), DirectWriter.write
+
+    def slow(self, path, content):
+        time.sleep(0.02)
+        return writes(self, path, content)
+
+    monkeypatch.setattr(DirectWriter, "write", slow)
+    ranker = Mortal(folder, day=1.6, policy="random")
     assert write(tmp_path / "ray", ranker, RayExecutor(2), n_parts=4) == expected
     assert not list(folder.iterdir())
 

@@ -7,7 +7,7 @@ from sim.schema import SWIPE, Impressions
 from sim.state import State
 from sim.truth import TruthRows
 from sim.world import World
-from tests.sim.worlds import config, run, same
+from tests.sim.worlds import config, run, same, save
 
 
 def everything(records):
@@ -41,7 +41,7 @@ def test_interruption_between_days_does_not_matter(tmp_path):
     through = run(World(config(), 3), "random", 3)
     world = World(config(), 3)
     first = run(world, "random", 1)
-    world.state.save(tmp_path / "state")
+    save(world.state, tmp_path / "state")
     rest = run(World(config(), 3, State.load(tmp_path / "state")), "random", 2)
     for a, b in zip(through, first + rest, strict=True):
         assert same(a.impressions, b.impressions)

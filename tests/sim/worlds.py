@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sim.day_record import DayRecord
 from sim.log import Log
 from sim.presets import preset
 from sim.schema import DAY_S
+from sim.state import State
 from sim.world import World
 
 TICK_S = 4 * 3600.0
@@ -40,6 +42,13 @@ def server(name: str, eps: float | None = None) -> Server:
 def run(world: World, name: str, days: int, **options: Any) -> list[DayRecord]:
     """Run a world under a policy."""
     return list(world.run(server(name), days, **options))
+
+
+def save(state: State, folder: Path) -> None:
+    """Write a state as a log would."""
+    folder.mkdir()
+    for name, content in state.files():
+        (folder / name).write_bytes(content)
 
 
 def same(a: object, b: object) -> bool:

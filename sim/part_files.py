@@ -1,6 +1,6 @@
-"""Pages: the files of a log that hold the rows of its users, one a part of them.
+"""The files of a log that hold the rows of its users, each those of one part of them.
 
-Whoever has the rows of a part makes its pages: the shard that stepped its users, or the writer of
+Whoever has the rows of a part makes its files: the shard that stepped its users, or the writer of
 the log. They are the same bytes.
 """
 
@@ -20,7 +20,7 @@ Shown = tuple[Impressions, TruthRows]
 """What was shown in a tick, and its true side row by row."""
 
 
-def row_pages(
+def row_files(
     day: int, ticks: Sequence[Shown], parts: Sequence[int], n_parts: int
 ) -> Iterator[tuple[str, pa.Buffer]]:
     """Yield (name, bytes) of every file with what was shown on a day to the users of some parts.
