@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from sim.schema import Catalogue, Follows, Impressions, Purchases, Refunds
 from sim.shard import Part
 from sim.truth import TruthRows
 
+R = TypeVar("R", Impressions, TruthRows)
+
 
 @dataclass(frozen=True)
 class DayRecord:
@@ -32,7 +35,8 @@ class DayRecord:
     n_impressions: int
     """How many there are."""
     files: Mapping[str, pa.Buffer] | None
-    """The day's files by part, where the shards made them: then no rows are in `ticks`. They may
+    """The day's files by part, where the shards made them: then no truth is in `ticks`, and no
+    impressions but for a ranker that observes. They may
     lie in memory that is written over when two days more have been run."""
     purchases: Purchases
     """Purchases that became known on this day, whenever they happened."""
@@ -120,14 +124,17 @@ def _outcome(parts: Sequence[TickOutcome]) -> TickOutcome:
     """
     if len(parts) == 1:
         return parts[0]
-    at = places([part.impressions.request_id for part in parts])
     return TickOutcome(
-        Impressions.merged([part.impressions for part in parts], at),
-        TruthRows.merged([part.truth for part in parts], at),
+        _by_request([part.impressions for part in parts]),
+        _by_request([part.truth for part in parts]),
         Purchases.concat([part.purchases for part in parts]),
         Refunds.concat([part.refunds for part in parts]),
         Revisits.concat([part.revisits for part in parts]),
     )
+
+
+def _by_request(parts: Sequence[R]) -> R:
+    return type(parts[0]).merged(parts, places([part.request_id for part in parts]))
 
 
 def _by_moment(follows: Follows) -> Follows:

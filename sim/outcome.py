@@ -86,9 +86,10 @@ class TickOutcome:
             Revisits.empty(),
         )  # fmt: skip
 
-    def without_rows(self) -> TickOutcome:
-        """Return the events alone."""
-        return replace(self, impressions=Impressions.empty(), truth=TruthRows.empty())
+    def without_rows(self, but_impressions: bool) -> TickOutcome:
+        """Return the events, and the impressions if they are still needed."""
+        shown = self.impressions if but_impressions else Impressions.empty()
+        return replace(self, impressions=shown, truth=TruthRows.empty())
 
 
 ImpressionColumns = namedtuple("ImpressionColumns", Impressions.dtypes())  # type: ignore[misc]

@@ -59,8 +59,7 @@ class RemoteExecutor(ABC):
         workers: one core each, in [1, 256].
         n_shards: parts of the users, in [workers, 4096]. None: as many as the log that is written
             has parts, so that workers make its files, and no more workers than that; one a worker
-            where it has one part only, or the ranker observes, for whom all rows are needed at one
-            place.
+            where it has one part only.
         attempts: how often in a row a day is tried whose worker is lost, in [1, 100].
 
     Raises:
@@ -96,9 +95,8 @@ class RemoteExecutor(ABC):
             ConfigError: the ranker cannot be sent to another process.
         """
         ready = _packed(ranker)
-        by_part = n_parts > 1 and not ranker.observes
-        n_shards = self.n_shards or (n_parts if by_part else self.workers)
-        keeps, workers = by_part and n_shards == n_parts, min(self.workers, n_shards)
+        n_shards = self.n_shards or (n_parts if n_parts > 1 else self.workers)
+        keeps, workers = n_shards == n_parts > 1, min(self.workers, n_shards)
         own = dealt(world.state, n_shards, keeps)
         bare = copy.copy(world)
         bare.state = replace(

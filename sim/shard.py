@@ -66,7 +66,8 @@ class Part:
     """What a shard hands back after a tick."""
 
     outcome: TickOutcome
-    """Without rows where the shard keeps them for its files."""
+    """Without the truth where the shard keeps it for its files, and without impressions where no
+    ranker observes them either."""
     n_impressions: int
     stays: Stays
     """Empty where nobody remembers any."""
@@ -103,7 +104,7 @@ class Hand:
         own: what each of `shards` has at the beginning.
         chunks: parts into which the sessions of a tick are cut.
         keeps: whether shards keep rows and bonds, and make files of them, each one part of a log;
-            if not, they hand them back.
+            if not, they hand them back. A ranker that observes needs impressions all the same.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Hand:
         shown, ends = outcome.impressions, order.tick + 1 == config.ticks_per_day
         if self.keeps:
             own.today.append((shown, outcome.truth))
-            outcome = outcome.without_rows()
+            outcome = outcome.without_rows(self.ranker.observes)
         return Part(
             outcome,
             len(shown),

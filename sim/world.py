@@ -128,7 +128,7 @@ class World:
             chunks: parts into which each tick's sessions are cut; the result does not depend on it.
             executor: who does the work, None for this process; the result does not depend on it.
             n_parts: of the log that the records are for, whose files the executor may make; the
-                state then has neither bonds nor impressions. 0 where rows are wanted.
+                state then has no bonds. 0 where rows are wanted.
 
         Raises:
             WorkerLost: a worker process ended; `state` is that after the last day yielded.

@@ -104,8 +104,8 @@ def test_shards_make_the_same_files(
     assert [crew.keeps for crew in crews] == [made_by_shards]
 
 
-def test_an_observing_ranker_is_handed_all_rows(tmp_path):
-    """They are needed at one place, so nobody keeps them; the log has its parts all the same."""
+def test_shards_make_files_for_an_observing_ranker_too(tmp_path):
+    """What became known is told to every worker, whoever keeps the rows."""
     serial, pool = (
         write(tmp_path / name, server("popularity", 0.1), executor, n_parts=4)
         for name, executor in (("serial", SerialExecutor()), ("pool", PoolExecutor(2, 4)))
