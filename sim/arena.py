@@ -75,13 +75,13 @@ class Arena:
         self.weights = np.array([config.objective.weights()[name] for name in TARGETS])
         anyone = self.sessions.take(np.zeros(n, np.int64))
         self.patrons = patrons_of(anyone)
-        self.visits = begin_visits(self.scene, self.stage, anyone, SWIPE)
+        self.visits = begin_visits(self.scene, self.stage, anyone, np.arange(n), SWIPE)
         self.column = np.full((n, n_candidates), PAD, np.int32)
 
     def begin(self, slots: Slots, session: Slots, seed: int) -> NDArray[np.bool_]:
         """Put sessions [B] into `slots` [B] and let them enter; return who swipes on [B]."""
         own = self.sessions.take(session)
-        visits = begin_visits(self.scene, self.stage, own, SWIPE)
+        visits = begin_visits(self.scene, self.stage, own, slots, SWIPE)
         on_air, goes_on = self.scene.on_air, np.empty(len(slots), np.bool_)
         row = on_air.rows(SWIPE, own.start_s)
         enter_rooms(self.stage, on_air.cell, on_air.n_rooms, visits, row, SWIPE, seed, goes_on)

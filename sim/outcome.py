@@ -123,8 +123,9 @@ def settle(stage: Stage, sessions: Sessions, shown: Block, seed: int) -> TickOut
         seed: the world's seed.
     """
     patrons, n = patrons_of(sessions), len(shown)
-    request_id = patrons["session_id"][shown["session"]] * REQUESTS_PER_SESSION + shown["step"]
-    order = np.argsort((request_id << 7) + shown["position"])  # unique: slates are below 128
+    place = np.empty(n, np.int64)
+    _number(shown, patrons, place)
+    order = np.argsort(place)
     seen: Block = ImpressionColumns(*(np.empty(n, kind) for kind in Impressions.dtypes().values()))
     true: Block = TruthColumns(*(np.empty(n, kind) for kind in TruthRows.dtypes().values()))
     decides = np.empty(n, np.bool_)
@@ -206,6 +207,19 @@ def patrons_of(sessions: Sessions) -> Block:
 
 
 @kernel
+def _number(shown: Block, patrons: Block, place: NDArray[np.int64]) -> None:
+    """Write where each impression stands among all: by session, request and position."""
+    for i in range(len(shown)):
+        request_id = _request_id(patrons[shown[i].session], shown[i])
+        place[i] = (request_id << 7) + shown[i].position  # slates are below 128
+
+
+@kernel
+def _request_id(patron: Block, seen: Block) -> int:
+    return int(patron.session_id * REQUESTS_PER_SESSION + seen.step)
+
+
+@kernel
 def _settle_rows(
     stage: Stage,
     shown: Block,
@@ -237,7 +251,7 @@ def _settle_rows(
             stage, patron.scenario, patron.user_id, patron.mood, seen.airing, seen.follows
         )
         acts = acts_of(laws, seen, patron, on_air.streamer_id, own, seed)
-        request_id = patron.session_id * REQUESTS_PER_SESSION + seen.step
+        request_id = _request_id(patron, seen)
         to.request_id[i], to.session_id[i] = request_id, patron.session_id
         to.user_id[i], to.streamer_id[i] = patron.user_id, on_air.streamer_id
         to.room_id[i], to.product_id[i] = on_air.room_id, on_air.product_id
@@ -288,7 +302,7 @@ def acts_of(
         return Acts(False, False, False, False, False, False)
     user_id, moment = patron.user_id, patron.moment
     watch_s = np.float32(seen.watch_s)  # as it is logged
-    grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.bounce_cap_s)
+    grade = int(watch_s >= EFFECTIVE_VIEW_S) + int(watch_s >= laws.watch.cap_s)
     social, commerce = exp(social_logit(laws, own)), exp(bag_logit(laws, own))
     p = after_stay(laws, social, commerce, own.follows, grade)
     u = four_uniforms(seed, _OUTCOME, user_id, streamer_id, moment, SOCIAL)

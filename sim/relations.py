@@ -10,17 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.columns import Columns, places
-from sim.kernel import Block, kernel
+from sim.kernel import kernel
 from sim.partition import shard_of
 
 _USER = np.int64(1) << 32
 _STREAMER = _USER - 1
-
-
-BOND = np.dtype(
-    [("streamer_id", np.int64), ("views", np.float64), ("follows", np.bool_)], align=True
-)
-"""What a user and a streamer have been to each other."""
 
 
 class Bonds(NamedTuple):
@@ -28,24 +22,32 @@ class Bonds(NamedTuple):
 
     start: NDArray[np.int64]
     """[U + 1]."""
-    rows: Block
-    """BOND [E]."""
+    key: NDArray[np.int64]
+    """Of `Relations` [E], as the next two; a search touches nothing else."""
+    views: NDArray[np.float32]
+    follows: NDArray[np.bool_]
 
 
 @kernel
 def bond_with(bonds: Bonds, user_id: int, streamer_id: int) -> tuple[float, bool]:
     """Return (past effective views, whether the user follows) of one pair."""
     low, end = bonds.start[user_id], bonds.start[user_id + 1]
-    high = end
+    high, key = end, (np.int64(user_id) << 32) + streamer_id
     while low < high:
         middle = (low + high) // 2
-        if bonds.rows[middle].streamer_id < streamer_id:
+        if bonds.key[middle] < key:
             low = middle + 1
         else:
             high = middle
-    if low < end and bonds.rows[low].streamer_id == streamer_id:
-        return bonds.rows[low].views, bonds.rows[low].follows
+    if low < end and bonds.key[low] == key:
+        return np.float64(bonds.views[low]), bonds.follows[low]
     return 0.0, False
+
+
+@kernel
+def streamer_of(bonds: Bonds, row: int) -> int:
+    """Return the streamer of one row."""
+    return int(bonds.key[row] & _STREAMER)
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,15 @@ class Relations(Columns):
 
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
-        start, rows = np.empty(n_users + 1, np.int64), np.empty(len(self.key), BOND)
-        _index(self.key, self.views, self.follows, start, rows)
-        return Bonds(start, rows)
+        start = np.empty(n_users + 1, np.int64)
+        _index(self.key, start)
+        # a column read from a file may be read-only, for which kernels would be compiled again
+        return Bonds(
+            start,
+            np.require(self.key, requirements=("C", "W")),
+            np.require(self.views, requirements=("C", "W")),
+            np.require(self.follows, requirements=("C", "W")),
+        )
 
     def add(
         self,
@@ -101,21 +109,13 @@ class Relations(Columns):
 
 
 @kernel
-def _index(
-    key: NDArray[np.int64],
-    views: NDArray[np.float32],
-    follows: NDArray[np.bool_],
-    start: NDArray[np.int64],
-    rows: Block,
-) -> None:
-    """Fill the two fields of `Bonds`."""
+def _index(key: NDArray[np.int64], start: NDArray[np.int64]) -> None:
+    """Fill where the rows of each user start."""
     n = 0
     for e in range(len(key)):
         while n < len(start) and n <= key[e] >> 32:
             start[n] = e
             n += 1
-        rows[e].streamer_id, rows[e].views = key[e] & _STREAMER, views[e]
-        rows[e].follows = follows[e]
     while n < len(start):
         start[n] = len(key)
         n += 1

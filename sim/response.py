@@ -31,11 +31,10 @@ from sim.parameters import (
     FeedbackConfig,
     ResponseConfig,
     SessionConfig,
-    WatchConfig,
 )
 from sim.repeat_purchase import RepeatNumbers
 from sim.revisits import RevisitNumbers
-from sim.watch import UncutStays
+from sim.watch import UncutStays, WatchNumbers
 
 STAY_GRADES = (-2.0, 0.0, 1.0)
 """h of a stay under 10 s, up to the bounce cap, and over it."""
@@ -155,7 +154,7 @@ class Laws:
     """Every parameter of the response."""
 
     response: ResponseConfig
-    watch: WatchConfig
+    watch: WatchNumbers
     uncut: UncutStays
     feedback: FeedbackConfig
     delay: DelayNumbers
@@ -194,9 +193,10 @@ class Laws:
             tuple(math.exp(config.response.target_coupling * h) for h in STAY_GRADES),
         )
         return cls(
-            config.response, config.watch, UncutStays.of(config.watch), config.feedback, delay,
-            config.delay.refund, RepeatNumbers.of(config.delay), RevisitNumbers.of(config.delay),
-            config.delay.reporting, config.session, layouts, intercepts, odds,
+            config.response, WatchNumbers.of(config.watch), UncutStays.of(config.watch),
+            config.feedback, delay, config.delay.refund, RepeatNumbers.of(config.delay),
+            RevisitNumbers.of(config.delay), config.delay.reporting, config.session, layouts,
+            intercepts, odds,
         )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ _SESSION, _OUTCOME = int(Purpose.SESSION), int(Purpose.OUTCOME)
 
 VISIT = np.dtype(
     [
+        ("session", np.int64),
         ("session_id", np.int64),
         ("user_id", np.int64),
         ("scenario", np.int64),
@@ -56,8 +57,9 @@ VISIT = np.dtype(
     ],
     align=True,
 )
-"""A session under way. `step` counts the pages or rooms that it was shown; `refer` is the airing
-watched last in the swipe, PAD where there is none."""
+"""A session under way. `session` is what its impressions are marked with, see SHOWN; `step` counts
+the pages or rooms that it was shown; `refer` is the airing watched last in the swipe, PAD where
+there is none."""
 
 
 class Visits(NamedTuple):
@@ -131,12 +133,14 @@ def page_of(step: Step, b: int) -> Page:
     )  # fmt: skip
 
 
-def begin_visits(scene: Scene, stage: Stage, sessions: Sessions, scenario: int) -> Visits:
-    """Return the sessions [N] of a scenario at their start."""
+def begin_visits(
+    scene: Scene, stage: Stage, sessions: Sessions, session: NDArray[np.int64], scenario: int
+) -> Visits:
+    """Return sessions [N] of a scenario at their start, to mark impressions with `session` [N]."""
     settings = scene.config.scenarios[scenario]
     n = len(sessions)
     rows = block(
-        VISIT, sessions.session_id, sessions.user_id, sessions.scenario, sessions.entry,
+        VISIT, session, sessions.session_id, sessions.user_id, sessions.scenario, sessions.entry,
         sessions.start_s, sessions.moment, sessions.mood, sessions.deadline_s, sessions.start_s,
         np.zeros(n), np.zeros(n), np.full(n, PAD), np.zeros(n),
     )  # fmt: skip
@@ -285,7 +289,7 @@ def write_row(
     examined: float,
 ) -> None:
     """Write the impression that a page left at `position`, without feedback."""
-    row.session = page.visit
+    row.session = me.session
     row.step = me.step
     row.position = position
     row.time_s = time_s

@@ -222,17 +222,17 @@ def _run_sessions(
 ) -> None:
     for rows in np.array_split(np.arange(len(sessions)), chunks):
         for walk in walks:
-            own, before = rows[sessions.scenario[rows] == walk.scenario], len(sheet.rows)
+            own = rows[sessions.scenario[rows] == walk.scenario]
             if len(own):
-                _run_scenario(walk, sessions.take(own), chart, sheet)
-                session = sheet.rows["session"][before:]
-                session[:] = own[session]
+                _run_scenario(walk, sessions.take(own), own, chart, sheet)
 
 
-def _run_scenario(walk: Walk, sessions: Sessions, chart: Chart | None, sheet: Sheet) -> None:
-    """Let the sessions of one scenario come in, and run each to its end."""
+def _run_scenario(
+    walk: Walk, sessions: Sessions, rows: NDArray[np.int64], chart: Chart | None, sheet: Sheet
+) -> None:
+    """Let the sessions of one scenario, `rows` of those of the tick, come in and run each out."""
     scenario, on_air = walk.scenario, walk.scene.on_air
-    visits = begin_visits(walk.scene, walk.stage, sessions, scenario)
+    visits = begin_visits(walk.scene, walk.stage, sessions, rows, scenario)
     goes_on = np.ones(len(sessions), np.bool_)
     if scenario in _ENTRANCES:
         row = on_air.rows(scenario, sessions.start_s)
@@ -284,5 +284,6 @@ def _new_follows(shown: Impressions) -> Follows:
 
 def _bond(relations: Relations, impressions: Impressions) -> Relations:
     rows = np.flatnonzero(impressions.view | impressions.follow)
-    met = impressions.take(rows)
-    return relations.add(met.user_id, met.streamer_id, met.view.astype(np.float32), met.follow)
+    user_id, streamer_id = impressions.user_id.take(rows), impressions.streamer_id.take(rows)
+    viewed = impressions.view.take(rows).astype(np.float32)
+    return relations.add(user_id, streamer_id, viewed, impressions.follow.take(rows))

@@ -16,7 +16,7 @@ from sim.columns import Columns
 from sim.config import Objective
 from sim.delay import Moment, completion
 from sim.kernel import kernel
-from sim.relations import Bonds
+from sim.relations import Bonds, streamer_of
 from sim.response import (
     Inclination,
     Laws,
@@ -219,7 +219,7 @@ def _spread_bonds(
     for c in range(len(views)):
         views[c], follows[c] = 0.0, False
     for j in range(bonds.start[user_id], bonds.start[user_id + 1]):
-        bond = bonds.rows[j]
-        if bond.streamer_id < len(column_of) and column_of[bond.streamer_id] != PAD:
-            views[column_of[bond.streamer_id]] = bond.views
-            follows[column_of[bond.streamer_id]] = bond.follows
+        streamer_id = streamer_of(bonds, j)
+        if streamer_id < len(column_of) and column_of[streamer_id] != PAD:
+            c = column_of[streamer_id]
+            views[c], follows[c] = bonds.views[j], bonds.follows[j]

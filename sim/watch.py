@@ -7,8 +7,8 @@ with g = satisfaction_gain x content satisfaction; the stay is cut where the roo
 ends. Source: shape and medians fitted to KuaiLive (reference figures in conf/world); a single
 log-normal fits neither the median nor the tail.
 
-All functions are compiled scalars; `law` is `sim.kernel.numbers` of a `WatchConfig`. The truth asks
-for the law of a stay once for every impression: for those that nothing cuts it is interpolated.
+All functions are compiled scalars; `law` is `sim.kernel.numbers` of a `WatchNumbers`. The truth
+asks for the law of a stay once an impression: for those that nothing cuts it is interpolated.
 """
 
 from __future__ import annotations
@@ -37,6 +37,31 @@ _SHORT, _BOUNCE, _ENGAGED = range(3)
 
 
 @dataclass(frozen=True)
+class WatchNumbers:
+    """Parameters as compiled code takes them.
+
+    Logarithms are taken here: a draw of a stay spent two fifths of its time on them.
+    """
+
+    bounce_log_median: float
+    bounce_log_sigma: float
+    engaged_log_median: float
+    engaged_log_sigma: float
+    cap_s: float
+    log_cap: float
+    satisfaction_gain: float
+
+    @classmethod
+    def of(cls, config: WatchConfig) -> WatchNumbers:
+        """Return the numbers of a law."""
+        return cls(
+            math.log(config.bounce_median_s), config.bounce_log_sigma,
+            math.log(config.engaged_median_s), config.engaged_log_sigma,
+            config.bounce_cap_s, math.log(config.bounce_cap_s), config.satisfaction_gain,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class UncutStays:
     """What becomes of stays that nothing cuts, by satisfaction on a grid.
 
@@ -54,7 +79,7 @@ class UncutStays:
     @cache
     def of(cls, config: WatchConfig) -> UncutStays:
         """Return the grid of a law."""
-        law = numbers(config)
+        law = numbers(WatchNumbers.of(config))
         grid = np.linspace(-_MOST_SATISFIED, _MOST_SATISFIED, _GRID_SIZE, dtype=np.float64)
         table, middle = _tabulated(law, grid), (grid[:-1] + grid[1:]) / 2
         uncut = cls(max(WATCH_CAP_S, config.bounce_cap_s), table)
@@ -63,7 +88,7 @@ class UncutStays:
 
 
 @kernel
-def draw_watch_s(law: WatchConfig, engaged: bool, satisfaction: float, u: float) -> float:
+def draw_watch_s(law: WatchNumbers, engaged: bool, satisfaction: float, u: float) -> float:
     """Draw the uncut seconds of a stay.
 
     Args:
@@ -73,7 +98,7 @@ def draw_watch_s(law: WatchConfig, engaged: bool, satisfaction: float, u: float)
         u: uniform in (0, 1).
     """
     mean, sigma = _location(law, engaged, satisfaction)
-    at_cap = normal_cdf((math.log(law.bounce_cap_s) - mean) / sigma)
+    at_cap = normal_cdf((law.log_cap - mean) / sigma)
     quantile = at_cap + u * (1 - at_cap) if engaged else u * at_cap
     # keep the quantile inside (0, 1) where the cap sits far in a tail
     quantile = min(max(quantile, 1e-12), 1 - 1e-12)
@@ -82,7 +107,7 @@ def draw_watch_s(law: WatchConfig, engaged: bool, satisfaction: float, u: float)
 
 @kernel
 def stay_classes(
-    law: WatchConfig, p_engaged: float, satisfaction: float, remaining_s: float
+    law: WatchNumbers, p_engaged: float, satisfaction: float, remaining_s: float
 ) -> tuple[float, float, float]:
     """Return P(watch < 10 s), P(10 s <= watch < cap), P(watch >= cap) of a cut stay.
 
@@ -94,22 +119,22 @@ def stay_classes(
     """
     mean, sigma = _location(law, False, satisfaction)
     below_view = normal_cdf((math.log(EFFECTIVE_VIEW_S) - mean) / sigma)
-    below_cap = normal_cdf((math.log(law.bounce_cap_s) - mean) / sigma)
+    below_cap = normal_cdf((law.log_cap - mean) / sigma)
     p_short = (1 - p_engaged) * below_view / below_cap
     if remaining_s < EFFECTIVE_VIEW_S:
         p_short = 1.0
-    p_long = 0.0 if remaining_s < law.bounce_cap_s else p_engaged
+    p_long = 0.0 if remaining_s < law.cap_s else p_engaged
     return p_short, 1 - p_short - p_long, p_long
 
 
 @kernel
 def expected_watch_s(
-    law: WatchConfig, p_engaged: float, satisfaction: float, cut_s: float
+    law: WatchNumbers, p_engaged: float, satisfaction: float, cut_s: float
 ) -> float:
     """Return E[min(watch, cut_s)] in seconds, by the partial moments of the log-normal."""
     if cut_s <= 0.0:
         return 0.0
-    log_cap, log_cut = math.log(law.bounce_cap_s), math.log(cut_s)
+    log_cap, log_cut = law.log_cap, math.log(cut_s)
     # bounces: E[min(W, cut)] given log W < log cap
     mean, sigma = _location(law, False, satisfaction)
     stop = min(log_cut, log_cap)
@@ -130,7 +155,7 @@ def expected_watch_s(
 
 @kernel
 def law_of_stay(
-    law: WatchConfig, uncut: UncutStays, p_engaged: float, satisfaction: float, remaining_s: float
+    law: WatchNumbers, uncut: UncutStays, p_engaged: float, satisfaction: float, remaining_s: float
 ) -> tuple[float, float, float, float]:
     """Return the three `stay_classes` and E[min(watch, WATCH_CAP_S)] / WATCH_CAP_S of a cut stay.
 
@@ -176,7 +201,7 @@ def _interpolated(uncut: UncutStays, satisfaction: NDArray[np.float64]) -> NDArr
 
 
 @allocating
-def _tabulated(law: WatchConfig, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tabulated(law: WatchNumbers, satisfaction: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.empty((len(satisfaction), 3))
     for i in range(len(satisfaction)):
         out[i, _SHORT] = stay_classes(law, 0.0, satisfaction[i], np.inf)[0]
@@ -186,9 +211,9 @@ def _tabulated(law: WatchConfig, satisfaction: NDArray[np.float64]) -> NDArray[n
 
 
 @kernel
-def _location(law: WatchConfig, engaged: bool, satisfaction: float) -> tuple[float, float]:
+def _location(law: WatchNumbers, engaged: bool, satisfaction: float) -> tuple[float, float]:
     """Return mean and standard deviation of the log watch time before the truncation."""
     gain = law.satisfaction_gain * min(max(satisfaction, -_MOST_SATISFIED), _MOST_SATISFIED)
     if engaged:
-        return math.log(law.engaged_median_s) + gain, law.engaged_log_sigma
-    return math.log(law.bounce_median_s) + gain, law.bounce_log_sigma
+        return law.engaged_log_median + gain, law.engaged_log_sigma
+    return law.bounce_log_median + gain, law.bounce_log_sigma

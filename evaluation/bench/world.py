@@ -24,7 +24,7 @@ from sim.rng import four_uniforms
 from sim.schema import SCENARIOS, Impressions
 from sim.simulate import simulate
 from sim.tables import to_table, write_table
-from sim.watch import draw_watch_s
+from sim.watch import WatchNumbers, draw_watch_s
 from sim.world import World
 
 _FEW_STREAMERS = 120
@@ -148,7 +148,7 @@ def bare_world(
     on_air = np.ones((SLOTS, n_candidates), np.bool_)
     user, slate = rng.integers(0, len(interest), n), np.arange(n) * n_requests // n
     seen, slot = rng.integers(0, n_candidates, n_requests), rng.integers(0, SLOTS, n_requests)
-    law, watch_s = numbers(watch), np.empty(n)
+    law, watch_s = numbers(WatchNumbers.of(watch)), np.empty(n)
 
     def run() -> None:
         _bare_world(law, interest, content, on_air, user, slate, seen, slot, watch_s)
@@ -159,7 +159,7 @@ def bare_world(
 
 @allocating
 def _bare_world(
-    law: WatchConfig,
+    law: WatchNumbers,
     interest: NDArray[np.float32],
     content: NDArray[np.float32],
     on_air: NDArray[np.bool_],

@@ -12,10 +12,9 @@ from sim.change import DriftConfig
 from sim.delay import Buyer, draw_purchase
 from sim.delay_law import DelayLaw
 from sim.drift import FameDrift
-from sim.kernel import numbers
 from sim.schema import PAD
 from sim.watch import draw_watch_s
-from tests.sim.law import DEFAULT, WATCH, Continuous, N, U, crowd, each
+from tests.sim.law import DEFAULT, STAY, WATCH, Continuous, N, U, crowd, each
 
 
 def stays(engaged: bool, satisfaction: float) -> Continuous:
@@ -32,7 +31,7 @@ def stays(engaged: bool, satisfaction: float) -> Continuous:
         return float(np.exp(k * mu + (k * sigma) ** 2 / 2) * ndtr(-z if engaged else z) / side)
 
     return Continuous(
-        lambda: each(lambda u: draw_watch_s(numbers(WATCH), engaged, satisfaction, u), U[0]),
+        lambda: each(lambda u: draw_watch_s(STAY, engaged, satisfaction, u), U[0]),
         lambda x: (law.cdf(x) - law.cdf(cap)) / side if engaged else law.cdf(x) / side,
         power(1),
         power(2) - power(1) ** 2,

@@ -6,8 +6,10 @@ from functools import cache
 
 import numpy as np
 
+from sim.kernel import numbers
 from sim.rng import Purpose, uniforms
 from sim.schema import SCENARIOS
+from sim.watch import WatchNumbers
 from sim.world import World
 from tests.sim.worlds import config
 
@@ -15,6 +17,7 @@ N = 40_000
 U = uniforms(17, Purpose.CALIBRATION, np.arange(N))
 DEFAULT = config("default")
 WATCH = DEFAULT.watch
+STAY = numbers(WatchNumbers.of(WATCH))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from sim.response import after_stay, p_click
 from sim.scene import mix_interest
 from sim.schema import SWIPE
 from sim.tenure import FOREVER, tenure
-from sim.watch import draw_watch_s, expected_watch_s, stay_classes
+from sim.watch import WatchNumbers, draw_watch_s, expected_watch_s, stay_classes
 from tests.sim.continuous_laws import DRIFT, stays
 from tests.sim.discrete_laws import LAWS, ROOM
-from tests.sim.law import DEFAULT, WATCH, U
+from tests.sim.law import DEFAULT, STAY, WATCH, U
 
 
 def turned_axes() -> np.ndarray:
@@ -46,8 +46,7 @@ def gradual(kind: str) -> DriftConfig:
 
 ACROSS = np.array([0.0, 1.0], np.float32)
 ALONG = np.array([0.8, 0.6], np.float32)
-STAY = numbers(WATCH)
-FLAT = WatchConfig(3.6, 1.38, 60.0, 80.0, 1.85, 0.0)
+FLAT = numbers(WatchNumbers.of(WatchConfig(3.6, 1.38, 60.0, 80.0, 1.85, 0.0)))
 
 LIMITS: dict[str, tuple[Callable[[], Any], Any]] = {
     "no time left, nothing watched": (lambda: expected_watch_s(STAY, 0.3, 0.5, 0.0), 0.0),
@@ -65,8 +64,8 @@ LIMITS: dict[str, tuple[Callable[[], Any], Any]] = {
         lambda: stay_classes(STAY, 0.3, 0.0, 1e9)[2], 0.3,
     ),
     "no gain: satisfaction does not stretch": (
-        lambda: draw_watch_s(numbers(FLAT), True, 2.0, 0.7),
-        draw_watch_s(numbers(FLAT), True, -2.0, 0.7),
+        lambda: draw_watch_s(FLAT, True, 2.0, 0.7),
+        draw_watch_s(FLAT, True, -2.0, 0.7),
     ),
     "the swipe has no click": (lambda: p_click(LAWS, ROOM._replace(scenario=SWIPE)), 1.0),
     "who follows cannot follow": (lambda: after_stay(LAWS, 1.0, 1.0, True, 2)[2], 0.0),
@@ -111,7 +110,7 @@ def test_limits(name):
 
 def test_the_engaged_tail_is_where_the_figures_say():
     """Engaged stays begin at the cap; the uncut law's median is where it says, in the cut one."""
-    law, cap_s = numbers(WATCH), WATCH.bounce_cap_s
+    law, cap_s = STAY, WATCH.bounce_cap_s
     below = ndtr(np.log(cap_s / WATCH.engaged_median_s) / WATCH.engaged_log_sigma)
     at_median = (0.5 - below) / (1.0 - below)  # of what the cap leaves
     assert draw_watch_s(law, True, 0.0, 1e-9) == pytest.approx(cap_s, rel=1e-3)

@@ -8,13 +8,20 @@ from sim.kernel import numbers
 from sim.normal import normal_cdf, normal_quantile, sigmoid
 from sim.parameters import WatchConfig
 from sim.rng import Purpose, uniforms
-from sim.watch import UncutStays, draw_watch_s, expected_watch_s, law_of_stay, stay_classes
+from sim.watch import (
+    UncutStays,
+    WatchNumbers,
+    draw_watch_s,
+    expected_watch_s,
+    law_of_stay,
+    stay_classes,
+)
 from tests.sim.worlds import config
 
 N = 60_000
 U = uniforms(11, Purpose.CALIBRATION, np.arange(N))
 WATCH = config().watch
-LAW = numbers(WATCH)
+LAW = numbers(WatchNumbers.of(WATCH))
 
 
 def each(law, *columns):
@@ -55,7 +62,7 @@ CORNERED = WatchConfig(3.0, 0.01, 60.0, 80.0, 0.01, 5.0)
 @pytest.mark.parametrize("watch", [WATCH, CORNERED], ids=["smooth", "cornered"])
 def test_the_quick_law_of_a_stay_equals_the_exact_one(watch: WatchConfig) -> None:
     """Interpolated where nothing cuts the stay, exact elsewhere; a law with corners always is."""
-    law, uncut = numbers(watch), UncutStays.of(watch)
+    law, uncut = numbers(WatchNumbers.of(watch)), UncutStays.of(watch)
     assert np.isnan(uncut.from_s) == (watch is CORNERED)
     grid, p_engaged = numbers(uncut), 0.3
     for satisfaction in np.linspace(-2.5, 2.5, 301):
