@@ -61,13 +61,14 @@ Exit code 1 if a dial does not move what it should, or moves what it should not.
 """
 
 BENCH_HELP = """\
-swipelab bench [out=DIR] [scale=NAME] [study=DIR]    measure speeds and peak memory, minutes
+swipelab bench [out=DIR] [scale=NAME] [study=DIR] [long=DIR]    measure speeds and memory, minutes
 
   out=DIR      where README.md and speed.json go; default reports/perf
   scale=NAME   full, or small to test the benchmark itself; default full. 100m writes a log of
-               100 million impressions with two workers (half an hour, 10 GB of disk) and keeps
+               100 million impressions with two workers (six minutes, 8 GB of disk) and keeps
                reports/scale/100m.json; 10m the tenth of it, 10k tests it. training trains the
                same network here and in the libraries of the extra `peers`, some ten minutes,
                and keeps training.md and training.json; training_small tests that
   study=DIR    finished `make run` whose time is shown beside its mark; default reports/latest
+  long=DIR     what scale=100m left, shown likewise; default reports/scale
 """

@@ -38,10 +38,7 @@ _SHORT, _BOUNCE, _ENGAGED = range(3)
 
 @dataclass(frozen=True)
 class WatchNumbers:
-    """Parameters as compiled code takes them.
-
-    Logarithms are taken here: a draw of a stay spent two fifths of its time on them.
-    """
+    """Parameters as compiled code takes them: logarithms are taken once, not at every draw."""
 
     bounce_log_median: float
     bounce_log_sigma: float

@@ -7,7 +7,6 @@ and processor seconds to one thread. Marks that were set for the project stand b
 from __future__ import annotations
 
 import importlib
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,8 @@ from rich.console import Console
 
 from evaluation.arguments import named_values
 from evaluation.bench.clock import load, machine_record
-from evaluation.bench.figure import (
-    RUN_IMPRESSIONS,
-    RUN_POLICIES,
-    RUN_S,
-    Figure,
-    run_memory,
-)
+from evaluation.bench.figure import KINDS, Figure, run_memory
+from evaluation.bench.finished import RUN_WORKERS, long_log_figures, run_time
 from evaluation.bench.page import Measurement, show, write
 from evaluation.bench.plan import SCALES, BenchPlan
 from evaluation.bench.process import in_fresh_process
@@ -33,6 +27,7 @@ from sim.config import ConfigError
 from sim.processes import one_thread
 
 STAGES = {
+    "starting": ("startup", "measure"),
     "simulating": ("world", "measure"),
     "training and scoring": ("learning", "measure"),
     "fitting at full size": ("learning", "measure_fit"),
@@ -43,7 +38,6 @@ STAGES = {
 }
 """What is shown -> the module of `evaluation.bench` and its function; in this order."""
 
-RUN_WORKERS = 2
 LONG_OUT = Path("reports/scale")
 """Where the figures of a long log go."""
 
@@ -59,6 +53,8 @@ class BenchSettings:
     log."""
     study: Path = Path("reports/latest")
     """Folder of the finished `make run` whose time is taken over."""
+    long: Path = LONG_OUT
+    """Where a long log left the figures that are taken over."""
 
     @classmethod
     def parse(cls, arguments: list[str]) -> BenchSettings:
@@ -67,7 +63,7 @@ class BenchSettings:
         Raises:
             ConfigError: a name or value is not usable, or `out` cannot be written.
         """
-        names = {"out": "DIR", "scale": "NAME", "study": "DIR"}
+        names = {"out": "DIR", "scale": "NAME", "study": "DIR", "long": "DIR"}
         given = named_values("bench", arguments, names)
         scale = given.get("scale", cls.scale)
         allowed = [*SCALES, *RACES, *LONG_LOGS]
@@ -76,7 +72,8 @@ class BenchSettings:
         usual = LONG_OUT if scale in LONG_LOGS else cls.out
         out = Path(given.get("out", usual)).expanduser()
         require_writable(out, "out")
-        return cls(out, scale, Path(given.get("study", cls.study)).expanduser())
+        study, long = (Path(given.get(name, getattr(cls, name))) for name in ("study", "long"))
+        return cls(out, scale, study.expanduser(), long.expanduser())
 
 
 def bench(arguments: list[str]) -> Path:
@@ -113,8 +110,8 @@ def run_bench(settings: BenchSettings) -> Measurement:
     peaks = {f.name.removeprefix("memory/"): f.value for f in figures if f.kind == "memory"}
     known = {name: peak for name, peak in peaks.items() if peak is not None}
     figures.append(run_memory(known, RUN_WORKERS, scale.marks_apply))
-    figures.append(run_time(settings.study))
-    figures.sort(key=lambda figure: ("rate", "memory", "time").index(figure.kind))
+    figures += [run_time(settings.study), *long_log_figures(settings.long)]
+    figures.sort(key=lambda figure: KINDS.index(figure.kind))
     command = f"swipelab bench out={settings.out} scale={settings.scale}"
     measured = Measurement(scale.name, machine_record(command), load_before, load(), tuple(figures))
     write(measured, settings.out)
@@ -128,41 +125,3 @@ def run_stage(plan: BenchPlan, stage: str) -> tuple[Figure, ...]:
         importlib.import_module(f"evaluation.bench.{module}"), function
     )(plan)
     return found
-
-
-def run_time(study: Path) -> Figure:
-    """Return how long the study in a folder took, where it was one uninterrupted `make run`."""
-    mark = f"`make run` with at least {RUN_IMPRESSIONS:,} impressions and {RUN_POLICIES} policies"
-    whole_s, reason = _whole_run_s(study)
-    return Figure(
-        name="time/run",
-        kind="time",
-        unit="s elapsed",
-        value=whole_s,
-        work=f"{mark}: {reason}",
-        mark=RUN_S,
-    )
-
-
-def _whole_run_s(study: Path) -> tuple[float | None, str]:
-    from evaluation.study import TIMINGS
-    from evaluation.study_folder import WORLD
-
-    try:
-        timings = json.loads((study / TIMINGS).read_text())
-        facts = json.loads((study / WORLD).read_text())
-        spans = timings["fit_judge_deploy_s"]
-        busy_s = sum(sum(parts) for parts in spans.values())
-        whole_s, simulate_s = float(timings["study_s"]), float(timings["simulate_s"])
-        n = int(str(facts["impressions"]).replace(",", ""))
-    except FileNotFoundError:
-        return None, f"not measured, there is no finished run in {study}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, f"not measured, the files in {study} cannot be read"
-    what = f"{len(spans)} policies, {n:,} impressions"
-    if n < RUN_IMPRESSIONS or len(spans) < RUN_POLICIES:
-        return None, f"not measured, {study} holds a smaller study ({what})"
-    # a resumed study takes less time than the parts that it found finished
-    if whole_s < simulate_s + busy_s / RUN_WORKERS or simulate_s * 1e6 < n:
-        return None, f"not measured, {study} was not made in one go by {RUN_WORKERS} workers"
-    return whole_s, f"the last run in {study}, {what}"

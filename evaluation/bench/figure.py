@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from evaluation.bench.clock import Timing
 
-Kind = Literal["rate", "memory", "time"]
+Kind = Literal["rate", "gain", "memory", "time"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order of the page. Rates and gains should be large, memory and times small."""
 
 PER_CPU_S = " per CPU-second"
 """Ends the unit of every rate."""
@@ -21,7 +23,11 @@ RUN_S = 360.0
 """First mark for `make run` on two cores, with at least RUN_IMPRESSIONS and RUN_POLICIES."""
 RUN_IMPRESSIONS, RUN_POLICIES = 500_000, 7
 PEAK_GB = 4.0
-"""First mark for the memory of `make run`."""
+"""Mark for the memory of `make run`, and for each process of a long log."""
+TIMES_ONE_WORKER = 1.7
+"""Mark for two workers on two cores."""
+IMPORT_S, FIRST_LOG_S = 1.0, 3.0
+"""Marks for `import sim` and for the first log of the tiny world."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Figure:
     floor_work: str = ""
     """What the bare kernel does."""
     mark: float | None = None
-    """What the value should reach: at least for rates, at most otherwise."""
+    """What the value should reach: at least for rates and gains, at most otherwise."""
     repeats: int = 1
 
     @property
@@ -60,7 +66,12 @@ class Figure:
         """Whether the mark is reached; None without a mark or a value."""
         if self.value is None or self.mark is None:
             return None
-        return self.value >= self.mark if self.kind == "rate" else self.value <= self.mark
+        return self.value >= self.mark if self.wants_more else self.value <= self.mark
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a larger value is better."""
+        return self.kind in ("rate", "gain")
 
     def record(self) -> dict[str, object]:
         """Return the figure as plain values for JSON, four digits each."""

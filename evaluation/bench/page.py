@@ -89,7 +89,7 @@ def show(measured: Measurement, console: Console) -> None:
 def row(figure: Figure, write_number: Callable[[float | None], str]) -> tuple[str, ...]:
     """Return the cells of a figure, in the order of HEADS."""
     ratio = figure.times_floor
-    at = "≥ " if figure.kind == "rate" else "≤ "
+    at = "≥ " if figure.wants_more else "≤ "
     return (
         figure.name,
         write_number(figure.value),

@@ -14,8 +14,9 @@ import torch
 
 from evaluation.bench import page as bench_page
 from evaluation.bench.clock import Timing, machine_record, peak_gb, timed
-from evaluation.bench.command import BenchSettings, run_time
+from evaluation.bench.command import BenchSettings
 from evaluation.bench.figure import Figure, memory, rate, run_memory
+from evaluation.bench.finished import long_log_figures, run_time
 from evaluation.bench.judging import metric_rate
 from evaluation.bench.ledger import Gather, Ledger, Product
 from evaluation.bench.page import FIGURES, HEADS, PAGE, Measurement, json_text, markdown, row
@@ -36,7 +37,8 @@ def perf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `swipelab bench` leaves at the small scale."""
     folder = tmp_path_factory.mktemp("perf")
     out = folder / "out"
-    assert main(["bench", f"out={out}", "scale=small", f"study={folder}"]) == 0
+    finished = [f"study={folder}", f"long={folder}"]
+    assert main(["bench", f"out={out}", "scale=small", *finished]) == 0
     return out
 
 
@@ -52,19 +54,22 @@ def test_every_figure_is_there_with_a_finite_ratio(perf) -> None:
     expected |= {wide, "time/run", "memory/run", "off_policy/slates", "bootstrap/users"}
     expected |= {f"{what}/{name}" for what in ("train", "score") for name in LEARNED}
     expected |= {"ranks/compiled", "ranks/masked", "ranks/numpy", "auc", "gauc"}
+    expected |= {"time/import", "time/first_log", "gain/workers", "memory/long_log"}
     expected |= {f"memory/{stage}" for stage in ("simulate", "fit", "judge")}
     assert expected <= set(by_name)
     (own,) = set(by_name) - expected
     assert own.startswith("metrics/"), "at the log's number of candidates"
+    taken_over = {"time/run", "gain/workers", "memory/long_log"}
     for name, figure in by_name.items():
-        if name in ("time/run", "memory/run"):
+        if name in taken_over | {"memory/run"}:
             continue
         assert figure["value"] > 0.0, name
         assert math.isfinite(figure["times_floor"]), name
         assert figure["times_floor"] > 0.0, name
         assert figure["floor_work"], name
     assert by_name["memory/fit"]["value"] >= by_name["memory/fit"]["floor"]
-    assert all(figure["mark"] is None for name, figure in by_name.items() if name != "time/run")
+    assert {name for name, figure in by_name.items() if figure["mark"] is not None} == taken_over
+    assert all(by_name[name]["value"] is None for name in taken_over)
 
 
 def test_page_names_every_figure_and_the_machine(perf) -> None:
@@ -81,7 +86,10 @@ def test_page_names_every_figure_and_the_machine(perf) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["speed=1"], "bench argument 'speed=1'; allowed: out=DIR, scale=NAME, study=DIR"),
+        (
+            ["speed=1"],
+            "bench argument 'speed=1'; allowed: out=DIR, scale=NAME, study=DIR, long=DIR",
+        ),
         (["out="], "bench argument 'out='"),
         (["scale=huge"], "scale = 'huge'; allowed: full, small"),
         (["out=taken"], "taken is a file"),
@@ -99,7 +107,8 @@ def test_bad_argument_is_one_line(tmp_path, monkeypatch, capsys, arguments, comp
 
 def test_defaults() -> None:
     settings = BenchSettings.parse([])
-    assert settings == BenchSettings(Path("reports/perf"), "full", Path("reports/latest"))
+    run, long = Path("reports/latest"), Path("reports/scale")
+    assert settings == BenchSettings(Path("reports/perf"), "full", run, long)
 
 
 def test_parent_stays_small() -> None:
@@ -256,6 +265,24 @@ def test_time_of_the_main_job(tmp_path, study_s, impressions, n_policies, value,
 
 def test_time_of_the_main_job_needs_a_study(tmp_path) -> None:
     assert "no finished run" in run_time(tmp_path).work
+
+
+def test_figures_of_a_long_log(tmp_path) -> None:
+    days = [{"parent_peak_gb": 2.4, "worker_peak_gb": 1.0 + day} for day in range(3)]
+    machine = {"processor": "a processor", "swipelab": "0.1.0"}
+    record = {
+        "memory": days, "speedup": 1.87, "impressions": 103, "plan": {"workers": 2},
+        "machine": machine,
+    }  # fmt: skip
+    (tmp_path / "100m.json").write_text(json.dumps(record))
+    gain, held = long_log_figures(tmp_path)
+    assert (gain.value, gain.holds, held.value, held.holds) == (1.87, True, 3.0, True)
+    assert replace(gain, value=1.5).holds is False
+    assert replace(held, value=4.5).holds is False
+    assert row(gain, bench_page.number)[-2:] == ("≥ 1.7", "yes")
+    (tmp_path / "100m.json").write_text(json.dumps({**record, "memory": []}))
+    assert all("cannot be read" in figure.work for figure in long_log_figures(tmp_path))
+    assert "left nothing" in long_log_figures(tmp_path / "none")[0].work
 
 
 def test_settings_refuse_without_touching_the_disk(tmp_path) -> None:
