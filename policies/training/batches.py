@@ -32,9 +32,13 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """All rows in random order, cut into equal parts."""
+    """All rows in random order, cut into parts whose sizes differ by at most one row.
 
-    text = "shuffled"
+    A rest of a few rows as the last step would move the weights as far as a whole batch does, as
+    Adam's steps do not shrink with what is behind them.
+    """
+
+    text = "shuffled evenly"
 
     def count(self, n_rows: int, batch_rows: int) -> int:
         """Return the number of steps."""
@@ -42,7 +46,8 @@ class Shuffled:
 
     def epoch(self, n_rows: int, batch_rows: int, draw: torch.Generator) -> list[Tensor]:
         """Return a random permutation in parts; see `Batches`."""
-        return list(torch.split(torch.randperm(n_rows, generator=draw), batch_rows))
+        steps = self.count(n_rows, batch_rows)
+        return list(torch.tensor_split(torch.randperm(n_rows, generator=draw), steps))
 
 
 @dataclass(frozen=True)

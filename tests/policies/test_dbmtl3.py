@@ -200,10 +200,15 @@ def test_bad_calendars_are_refused(days: Any) -> None:
         ByCalendar(days)
 
 
-def test_shuffled_is_one_permutation_in_parts() -> None:
-    steps = Shuffled().epoch(103, 10, generator(0, "order"))
-    assert len(steps) == Shuffled().count(103, 10) == 11
-    assert torch.equal(torch.cat(steps), torch.randperm(103, generator=generator(0, "order")))
+@given(st.integers(1, 500), st.integers(1, 600))
+def test_shuffled_is_one_permutation_in_even_parts(n_rows: int, batch_rows: int) -> None:
+    steps = Shuffled().epoch(n_rows, batch_rows, generator(0, "order"))
+    assert len(steps) == Shuffled().count(n_rows, batch_rows)
+    sizes = [len(rows) for rows in steps]
+    assert max(sizes) <= batch_rows
+    assert max(sizes) - min(sizes) <= 1
+    whole = torch.randperm(n_rows, generator=generator(0, "order"))
+    assert torch.equal(torch.cat(steps), whole)
 
 
 SIZES = st.lists(st.integers(0, 300), min_size=1, max_size=6).filter(lambda n: sum(n) > 0)
