@@ -45,7 +45,7 @@ class TrainingRecord:
     best_step: int
     """Step whose weights were kept."""
     valid_loss: float
-    """Loss of the kept weights on the held-out end of the log."""
+    """Loss of the kept weights on the held-out end of the log; the last training loss without."""
     examples_per_s: float
     """Training rows per second of this process, without evaluation; 0 if nothing was left to do."""
 
@@ -70,7 +70,8 @@ class Trainer:
     weight_decay: float
     """Decoupled (AdamW), per unit of the learning rate."""
     valid_share: float
-    """Share of the rows, the last in time, that are held out for early stopping."""
+    """Share of the rows, the last in time, that are held out for early stopping. With 0 there is
+    nothing to judge by: all epochs are run and the last weights are kept."""
     evals_per_epoch: int
     patience: int
     """Evaluations without a better held-out loss after which training stops."""
@@ -257,7 +258,8 @@ class _Run:
                     metrics.append(row)
                     self._save()
                     self._show(progress, bar, valid_loss)
-        self.network.load_state_dict(self.best)
+        if self.best:
+            self.network.load_state_dict(self.best)
         self.network.to("cpu").eval()
         return TrainingRecord(
             steps=self.step,
@@ -307,16 +309,17 @@ class _Run:
 
     def _evaluate(self, train_loss: float) -> float:
         """Return the held-out loss (the training loss where nothing is held out); note the best."""
-        loss = train_loss
-        if len(self.valid):
-            self.network.eval()
-            draw, total = self._draws("valid"), 0.0
-            blocks = torch.split(self.valid, 4 * self.config.batch_rows)
-            with torch.inference_mode(), self.casting():
-                for rows in blocks[self.ranks.rank :: self.ranks.size]:
-                    total += self._held_out(rows, draw)
-            loss = self.ranks.summed(total, self.device)
-            self.network.train()
+        if not len(self.valid):
+            self.best_loss, self.best_step = train_loss, self.step
+            return train_loss
+        self.network.eval()
+        draw, total = self._draws("valid"), 0.0
+        blocks = torch.split(self.valid, 4 * self.config.batch_rows)
+        with torch.inference_mode(), self.casting():
+            for rows in blocks[self.ranks.rank :: self.ranks.size]:
+                total += self._held_out(rows, draw)
+        loss = self.ranks.summed(total, self.device)
+        self.network.train()
         if not math.isfinite(loss):
             raise TrainingError(
                 f"{self.stage}: held-out loss = {loss} at step {self.step}; allowed: finite losses"

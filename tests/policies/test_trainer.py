@@ -161,6 +161,29 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert valid == pytest.approx(record.valid_loss, rel=1e-5)
 
 
+def test_the_last_weights_are_kept_where_nothing_is_held_out(tmp_path: Path) -> None:
+    """A training loss is of other rows at every reading, so it judges nothing and stops nothing."""
+    trainer = replace(TRAINER, valid_share=0.0, learning_rate=1.0, patience=1)
+    network, last, killed, resumed = linear(), linear(), linear(), linear()
+    task = Regression(network)
+    record = trainer.run(network, task, FitContext(), "train")
+    assert record.steps == record.best_step == task.calls == 3 * 16
+
+    class Noting(Regression):
+        def loss(self, *args: Any) -> Tensor:
+            before.append(weights(self.network))
+            return super().loss(*args)
+
+    before: list[Tensor] = []
+    trainer.run(last, Noting(last), FitContext(), "train")
+    assert torch.equal(weights(network), weights(last))
+    assert not any(torch.equal(weights(network), earlier) for earlier in before)
+    with pytest.raises(Killed):
+        trainer.run(killed, Regression(killed, kill_at=30), FitContext(folder=tmp_path), "train")
+    trainer.run(resumed, Regression(resumed), FitContext(folder=tmp_path), "train")
+    assert torch.equal(weights(network), weights(resumed))
+
+
 def test_short_logs_get_enough_steps() -> None:
     network = linear()
     record = replace(TRAINER, steps_per_epoch=100).run(
