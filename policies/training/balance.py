@@ -58,26 +58,31 @@ class Fixed(Balance):
 
 @dataclass(frozen=True)
 class Uncertainty(Balance):
-    """L = sum_k w_k (exp(-s_k) L_k + s_k / 2), s_k = log of a variance, learnt, 0 at the start.
+    """L = sum_k w_k (exp(-s_k) (L_k + f) + s_k / 2), s_k = log of a variance, 0 at the start.
 
     For a squared error halved this is the likelihood of a normal distribution; for cross-entropy it
     is the authors' approximation, logits divided by the variance and the change of the partition
-    function dropped. At its minimum exp(-s_k) = 1 / (2 L_k): a loss that is scaled by 100 gets a
-    hundredth of the weight. Held-out losses are those of the same formula. Source: Kendall, Gal &
-    Cipolla (CVPR 2018, section 3.2).
+    function dropped. At its minimum exp(-s_k) = 1 / (2 (L_k + f)): a loss that is scaled by 100
+    gets a hundredth of the weight. The floor f is not in the paper, whose form is f = 0: there a
+    target that is known by heart, L_k near 0, takes all weight, and its s_k fall without end. f
+    acts as an inverse-gamma prior of the variance and keeps weights below 1 / (2 f). Held-out
+    losses are those of the same formula. Source: Kendall, Gal & Cipolla (CVPR 2018, section 3.2).
     """
 
     weights: Mapping[str, float]
     """w_k; factors on what the uncertainties say."""
+    floor: float
+    """f, in the unit of the losses."""
 
     def __post_init__(self) -> None:
-        """Check the weights."""
+        """Check the fields."""
         check_weights("weights", self.weights)
+        require(self, "floor", 0.0, 1000.0)
 
     def task(self, likelihood: Likelihood) -> tuple[nn.Module, Task]:
         """Return network and log-variances, and their likelihood."""
         module = Weighed(likelihood.network, len(likelihood.targets))
-        return module, UncertainLikelihood(module, likelihood)
+        return module, UncertainLikelihood(module, likelihood, self.floor)
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,7 @@ class UncertainLikelihood:
 
     module: Weighed
     likelihood: Likelihood
+    floor: float
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -168,7 +174,9 @@ class UncertainLikelihood:
         s = self.module.log_weight
         # nothing is known of the variance of a target without rows
         share = self.likelihood.present(whole) * (len(rows) / len(whole))
-        return (torch.exp(-s) * mean + 0.5 * s * share) @ self.likelihood.weight
+        return (
+            torch.exp(-s) * (mean + self.floor * share) + 0.5 * s * share
+        ) @ self.likelihood.weight
 
 
 @dataclass

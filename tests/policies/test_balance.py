@@ -31,7 +31,7 @@ from tests.policies.test_models import LOG
 
 SCALE = 100.0
 WEIGHTS = {"engage": 1.0, "watch": 1.0}
-BALANCES: list[Balance] = [Uncertainty(WEIGHTS), GradNorm(WEIGHTS, "shared", 0.0)]
+BALANCES: list[Balance] = [Uncertainty(WEIGHTS, 0.0), GradNorm(WEIGHTS, "shared", 0.0)]
 TRAINER = Trainer(
     epochs=30,
     batch_rows=64,
@@ -126,6 +126,30 @@ def test_uncertainty_gives_a_loss_scaled_by_100_a_hundredth_of_the_weight() -> N
     assert SCALE / 2 < ratio < SCALE * 2
 
 
+def test_the_floor_bounds_what_a_target_known_by_heart_weighs() -> None:
+    """At the minimum weights are 1 / (2 (L_k + f)); without a floor log-variances fall on."""
+    mean, floor = torch.tensor([0.3, 0.0]), 0.05
+
+    class Known(ToyLikelihood):
+        def means(self, *args: Any) -> Tensor:
+            return mean
+
+    nothing: Any = None
+    known = Known(Toy(), nothing, ("engage", "watch"), Marginal(), torch.ones(2), 0.0)
+    for f in (0.0, floor):
+        module, task = Uncertainty(WEIGHTS, f).task(known)
+        assert isinstance(module, Weighed)
+        descent = torch.optim.SGD([module.raw], lr=0.01)
+        for _ in range(60):
+            descent.zero_grad()
+            torch.autograd.backward(task.loss(torch.arange(50), generator(0), True))
+            descent.step()
+        weight = torch.exp(-module.log_weight.detach())
+        assert torch.allclose(weight[0], 0.5 / (mean[0] + f), rtol=1e-3)
+        assert torch.allclose(weight[1], torch.tensor(0.5 / floor), rtol=1e-3) == (f > 0.0)
+        assert (float(weight[1]) > 1e9) == (f == 0.0)
+
+
 def test_gradnorm_makes_the_targets_pull_alike() -> None:
     module, _ = trained(BALANCES[1])
     v = torch.softmax(module.log_weight.detach(), dim=0) * 2
@@ -169,7 +193,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 
 
 def test_parts_of_the_uncertain_likelihood_sum_to_the_whole() -> None:
-    module, task = Uncertainty(WEIGHTS).task(toy(Toy()))
+    module, task = Uncertainty(WEIGHTS, 0.02).task(toy(Toy()))
     assert isinstance(task, UncertainLikelihood)
     assert isinstance(task, Divisible)
     assert isinstance(module, Weighed)
@@ -226,7 +250,11 @@ def policy_with(balance: Balance) -> MultiTaskPolicy:
 @pytest.mark.parametrize("kind", ["uncertainty", "gradnorm"])
 def test_policies_learn_their_weights(kind: str, tmp_path: Path) -> None:
     weights = dict(preset("dbmtl").target_weights) | {"purchase": 0.0}
-    balance = Uncertainty(weights) if kind == "uncertainty" else GradNorm(weights, "first", 1.0)
+    learnt = {
+        "uncertainty": Uncertainty(weights, 0.01),
+        "gradnorm": GradNorm(weights, "first", 1.0),
+    }
+    balance: Balance = learnt[kind]
     policy = policy_with(balance)
     folder = tmp_path / "fit"
     policy.fit(as_log(LOG), FitContext(seed=1, folder=folder))
@@ -274,6 +302,8 @@ def test_layers_that_do_not_fit_are_named() -> None:
     with pytest.raises(ConfigError, match=r"GradNorm.layer = 'towers.nowhere'; allowed: one of "):
         policy.fit(as_log(LOG), FitContext())
     with pytest.raises(ConfigError, match=r"weights = \{\}; allowed"):
-        Uncertainty({})
+        Uncertainty({}, 0.0)
+    with pytest.raises(ConfigError, match=r"Uncertainty.floor = -0.1; allowed: a number in \[0"):
+        Uncertainty(WEIGHTS, -0.1)
     with pytest.raises(ConfigError, match=r"weights.like = -1; allowed: a number in \[0, 1000\]"):
         replace(BALANCES[0], weights={"like": -1})  # type: ignore[type-var]

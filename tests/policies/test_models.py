@@ -138,12 +138,11 @@ def test_it_can_overfit_a_small_log(name: str) -> None:
         held_out = {"fusion": registry.node("dbmtl").fusion}
     policy = preset(
         name,
-        trainer__epochs=60,
-        trainer__steps_per_epoch=10,
-        trainer__learning_rate=0.02,
+        trainer__epochs=100,
+        trainer__steps_per_epoch=5,
+        trainer__learning_rate=0.01,
         trainer__weight_decay=0.0,
         trainer__valid_share=0.0,
-        trainer__patience=1000,
         encoder__id_dropout=0.0,
         encoder__min_count=1,
         **held_out,
@@ -164,9 +163,7 @@ def test_it_can_overfit_a_small_log(name: str) -> None:
         odds = policy.model.factorisation(policy.targets).log_odds(z).numpy()
     engage = data.labels[:, TARGETS.index("engage")].numpy()
     if "engage" in policy.targets:
-        # GradNorm turns to the targets that still learn, away from those known by heart
-        least = 0.98 if name == "dbmtl_gradnorm" else 0.99
-        assert auc(engage, odds[:, policy.targets.index("engage")]) > least
+        assert auc(engage, odds[:, policy.targets.index("engage")]) > 0.99
     else:  # of one target, watch time: how long says more to it than whether at all
         assert auc(engage, odds[:, 0]) > 0.98
 
