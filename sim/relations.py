@@ -65,12 +65,13 @@ class Relations(Columns):
 
     def bonds(self, n_users: int) -> Bonds:
         """Return the same facts, indexed by user, for users 0 .. n_users - 1."""
-        start = np.empty(n_users + 1, np.int64)
-        _index(self.key, start)
         # a column read from a file may be read-only, for which kernels would be compiled again
+        key = np.require(self.key, requirements=("C", "W"))
+        start = np.empty(n_users + 1, np.int64)
+        _index(key, start)
         return Bonds(
             start,
-            np.require(self.key, requirements=("C", "W")),
+            key,
             np.require(self.views, requirements=("C", "W")),
             np.require(self.follows, requirements=("C", "W")),
         )

@@ -69,11 +69,27 @@ class BenchSettings:
         allowed = [*SCALES, *RACES, *LONG_LOGS]
         if scale not in allowed:
             raise ConfigError(f"scale = {scale!r}; allowed: {', '.join(allowed)}")
+        for name in ("study", "long"):
+            if name in given and scale not in SCALES:
+                raise ConfigError(
+                    f"{name} = {given[name]!r}; allowed: only with scale={' or '.join(SCALES)}, "
+                    f"as scale={scale} takes nothing over"
+                )
         usual = LONG_OUT if scale in LONG_LOGS else cls.out
         out = Path(given.get("out", usual)).expanduser()
         require_writable(out, "out")
         study, long = (Path(given.get(name, getattr(cls, name))) for name in ("study", "long"))
         return cls(out, scale, study.expanduser(), long.expanduser())
+
+    @property
+    def command(self) -> str:
+        """The command that measures this."""
+        taken_over = [
+            f" {name}={folder}"
+            for name in ("study", "long")
+            if (folder := getattr(self, name)) != getattr(type(self), name)
+        ]
+        return f"swipelab bench out={self.out} scale={self.scale}{''.join(taken_over)}"
 
 
 def bench(arguments: list[str]) -> Path:
@@ -112,8 +128,8 @@ def run_bench(settings: BenchSettings) -> Measurement:
     figures.append(run_memory(known, RUN_WORKERS, scale.marks_apply))
     figures += [run_time(settings.study), *long_log_figures(settings.long)]
     figures.sort(key=lambda figure: KINDS.index(figure.kind))
-    command = f"swipelab bench out={settings.out} scale={settings.scale}"
-    measured = Measurement(scale.name, machine_record(command), load_before, load(), tuple(figures))
+    machine = machine_record(settings.command)
+    measured = Measurement(scale.name, machine, load_before, load(), tuple(figures))
     write(measured, settings.out)
     return measured
 

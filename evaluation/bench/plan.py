@@ -78,7 +78,7 @@ class BenchPlan:
 
     @property
     def log(self) -> Path:
-        """Log of `scale.log_days` days, written by the first stage."""
+        """Log of `scale.log_days` days, written by the stage `simulating`."""
         return self.folder / "log"
 
     @property

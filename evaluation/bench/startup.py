@@ -24,6 +24,7 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
         (*_SWIPELAB, *_FIRST_LOG, f"out={plan.folder / f'first-log-{i}'}")
         for i in range(scale.repeats)
     ]
+    _elapsed_s([(*_SWIPELAB, *_FIRST_LOG, f"out={plan.folder / 'compiled'}")])
     log_s = _elapsed_s(logs)
     return (
         Figure(
@@ -52,10 +53,17 @@ def measure(plan: BenchPlan) -> tuple[Figure, ...]:
 
 
 def _elapsed_s(runs: Sequence[tuple[str, ...]]) -> float:
-    """Return the median of runs of an interpreter with these arguments."""
+    """Return the median of runs of an interpreter with these arguments.
+
+    Raises:
+        OSError: a run failed; the message ends with the last line it wrote.
+    """
     spent_s = []
     for arguments in runs:
         begun_s = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        found = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
         spent_s.append(time.perf_counter() - begun_s)
+        if found.returncode:
+            said = found.stderr.strip().splitlines()[-1:] or ["without a word"]
+            raise OSError(f"a process that was timed ended with {found.returncode}: {said[0]}")
     return statistics.median(spent_s)

@@ -24,9 +24,9 @@ def budgets(policies: Mapping[str, Any], names: Sequence[str]) -> Chapter:
     rows = [row for name in names for row in _rows(name, policies.get(name) or {})]
     lead = (
         "All policies are told of the same days and trained by the same loop, which stops early on "
-        "the end of the log that it holds out. A batch counts what the stage counts: shown rows, "
-        "anchors or blocks of positives. A stage within a policy is named by its place in the "
-        "config."
+        "the end of the log where it holds one out. A batch counts what the stage counts: shown "
+        "rows, anchors or blocks of positives. A stage within a policy is named by its place in "
+        "the config."
     )
     table = Table(("policy", "stage", "width of ids", *_HEADS), tuple(rows), frozenset({0, 1}))
     words = "Training, by config"

@@ -64,9 +64,10 @@ class Uncertainty(Balance):
     is the authors' approximation, logits divided by the variance and the change of the partition
     function dropped. At its minimum exp(-s_k) = 1 / (2 (L_k + f)): a loss that is scaled by 100
     gets a hundredth of the weight. The floor f is not in the paper, whose form is f = 0: there a
-    target that is known by heart, L_k near 0, takes all weight, and its s_k fall without end. f
-    acts as an inverse-gamma prior of the variance and keeps weights below 1 / (2 f). Held-out
-    losses are those of the same formula. Source: Kendall, Gal & Cipolla (CVPR 2018, section 3.2).
+    target that is known by heart, L_k near 0, takes all weight, and its s_k fall without end. With
+    f weights settle at 1 / (2 f) or less; it also damps a target whose loss is of the size of f,
+    such as one with an event in a thousand rows (L_k about 0.008) at f = 0.01. Held-out losses are
+    those of the same formula. Source: Kendall, Gal & Cipolla (CVPR 2018, section 3.2).
     """
 
     weights: Mapping[str, float]

@@ -45,7 +45,8 @@ class TrainingRecord:
     best_step: int
     """Step whose weights were kept."""
     valid_loss: float
-    """Loss of the kept weights on the held-out end of the log; the last training loss without."""
+    """Loss of the kept weights on the held-out end of the log; where nothing is held out, the mean
+    training loss of the steps since the reading before."""
     examples_per_s: float
     """Training rows per second of this process, without evaluation; 0 if nothing was left to do."""
 
@@ -70,8 +71,8 @@ class Trainer:
     weight_decay: float
     """Decoupled (AdamW), per unit of the learning rate."""
     valid_share: float
-    """Share of the rows, the last in time, that are held out for early stopping. With 0 there is
-    nothing to judge by: all epochs are run and the last weights are kept."""
+    """Share of the rows, the last in time, that are held out for early stopping. Where that is no
+    row there is nothing to judge by: all epochs are run and the last weights are kept."""
     evals_per_epoch: int
     patience: int
     """Evaluations without a better held-out loss after which training stops."""
@@ -122,7 +123,7 @@ class Trainer:
         told: str = "",
         n_train: int | None = None,
     ) -> TrainingRecord:
-        """Train the network in place and leave it with its best weights, in evaluation mode.
+        """Train the network in place and leave it with the weights kept, in evaluation mode.
 
         Args:
             network: what `task` computes its loss with.
@@ -211,8 +212,10 @@ class _Run:
         self.mark = ""
         self.path: Path | None = None
         if context.folder is not None:
+            kept = "best" if len(self.valid) else "last"
             self.mark = checkpoint.fingerprint(
-                network, f"{stage} {config} {batches.text} {told} rows={n_train}/{len(task)}"
+                network,
+                f"{stage} {config} {batches.text} {told} rows={n_train}/{len(task)} kept={kept}",
             )
             self.path = context.folder / f"{stage}.{checkpoint.CHECKPOINT}"
 
@@ -374,5 +377,6 @@ class _Run:
         checkpoint.write(self.path, content)
 
     def _show(self, progress: Progress, bar: TaskID, valid_loss: float) -> None:
-        text = f"{self.stage} (held-out loss {valid_loss:.4f})"
+        kind = "held-out" if len(self.valid) else "training"
+        text = f"{self.stage} ({kind} loss {valid_loss:.4f})"
         progress.update(bar, completed=self.step, description=text)

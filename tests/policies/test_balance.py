@@ -285,7 +285,7 @@ def test_a_target_without_rows_leaves_its_variance_alone() -> None:
             return torch.tensor([1.0, 0.0])
 
     nothing: Any = None
-    for balance in BALANCES:
+    for balance in (*BALANCES, Uncertainty(WEIGHTS, 0.02)):
         absent = Absent(Toy(), nothing, ("engage", "watch"), Marginal(), torch.ones(2), 0.0)
         module, task = balance.task(absent)
         loss = task.loss(torch.arange(50), generator(0), True)

@@ -163,7 +163,7 @@ def test_early_stopping_keeps_the_best_weights() -> None:
 
 def test_the_last_weights_are_kept_where_nothing_is_held_out(tmp_path: Path) -> None:
     """A training loss is of other rows at every reading, so it judges nothing and stops nothing."""
-    trainer = replace(TRAINER, valid_share=0.0, learning_rate=1.0, patience=1)
+    trainer = replace(TRAINER, valid_share=0.0, learning_rate=1.0, patience=1, evals_per_epoch=16)
     network, last, killed, resumed = linear(), linear(), linear(), linear()
     task = Regression(network)
     record = trainer.run(network, task, FitContext(), "train")
@@ -180,7 +180,10 @@ def test_the_last_weights_are_kept_where_nothing_is_held_out(tmp_path: Path) -> 
     assert not any(torch.equal(weights(network), earlier) for earlier in before)
     with pytest.raises(Killed):
         trainer.run(killed, Regression(killed, kill_at=30), FitContext(folder=tmp_path), "train")
-    trainer.run(resumed, Regression(resumed), FitContext(folder=tmp_path), "train")
+    task = Regression(resumed)
+    again = trainer.run(resumed, task, FitContext(folder=tmp_path), "train")
+    assert task.calls == 3 * 16 - 29  # went on after the last step that ended
+    assert (again.best_step, again.valid_loss) == (record.best_step, record.valid_loss)
     assert torch.equal(weights(network), weights(resumed))
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from evaluation.bench import page as bench_page
+from evaluation.bench import startup
 from evaluation.bench.clock import Timing, machine_record, peak_gb, timed
 from evaluation.bench.command import BenchSettings
 from evaluation.bench.figure import Figure, memory, rate, run_memory
@@ -93,6 +94,8 @@ def test_page_names_every_figure_and_the_machine(perf) -> None:
         (["out="], "bench argument 'out='"),
         (["scale=huge"], "scale = 'huge'; allowed: full, small"),
         (["out=taken"], "taken is a file"),
+        (["scale=100m", "study=a"], "study = 'a'; allowed: only with scale=full or small, as sca"),
+        (["scale=training", "long=a"], "long = 'a'; allowed: only with scale=full or small, as s"),
     ],
 )
 def test_bad_argument_is_one_line(tmp_path, monkeypatch, capsys, arguments, complaint) -> None:
@@ -109,6 +112,20 @@ def test_defaults() -> None:
     settings = BenchSettings.parse([])
     run, long = Path("reports/latest"), Path("reports/scale")
     assert settings == BenchSettings(Path("reports/perf"), "full", run, long)
+    assert settings.command == "swipelab bench out=reports/perf scale=full"
+
+
+def test_command_on_record_names_what_was_taken_over() -> None:
+    given = ["scale=small", "long=b", "study=a"]
+    command = "swipelab bench out=reports/perf scale=small study=a long=b"
+    assert BenchSettings.parse(given).command == command
+
+
+def test_a_timed_process_that_fails_says_why(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(startup, "_FIRST_LOG", ("simulate", "world=moon"))
+    plan = BenchPlan(SCALES["small"], tmp_path)
+    with pytest.raises(OSError, match=r"ended with 2: .*world.*moon"):
+        startup.measure(plan)
 
 
 def test_parent_stays_small() -> None:
